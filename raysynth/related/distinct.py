@@ -29,45 +29,46 @@ MOST_PLACES = 2**62  # of numbers that are moved, over all groups
 
 @dataclass(frozen=True)
 class FamilyKeys:
-    """The keys of a table that hold that of its primary parent: children of one parent differ in the other columns.
+    """The keys of a child table in which learned columns tell rows apart: of one parent, or all.
 
     Args:
-        keys: these other columns of each key, which are learned.
+        keys: these columns of each key, and whether they tell the rows of one parent alone, whose key holds its own.
         movable: of them numbers and times that nothing else depends on, as the table has them.
     """
 
-    keys: tuple[tuple[str, ...], ...]
+    keys: Mapping[tuple[str, ...], bool]
     movable: Mapping[str, ColumnSchema]
 
     @classmethod
     def of(cls, model: TableModel) -> FamilyKeys:
         """Those of a table."""
-        plan, keys = model.plan, []
+        plan, keys = model.plan, {}
         if plan.primary is None or model.model is None or not plan.keys:
-            return cls((), {})
+            return cls({}, {})
         made = {c.name for c in model.forms.columns}  # a column that numbers a parent's rows is none of them
         for key in plan.keys:
             own = tuple(c for c in key if c not in {*plan.primary.child_key, *plan.copies})
-            if own and set(plan.primary.child_key) <= set(key) and set(own) <= set(made):
-                keys.append(own)
+            if own and made >= set(own) and (own == key or set(plan.primary.child_key) <= set(key)):
+                keys[own] = own != key
         fixed = {*plan.compared, *(c for x in model.schema.constraints for c in x.involves)}
         columns = (c for c in model.forms.columns if c.kind.is_numeric and c.name not in fixed)
-        return cls(tuple(keys), {c.name: c for c in columns})
+        return cls(keys, {c.name: c for c in columns})
 
     def repeated(self, rows: pa.Table, parent_N: np.ndarray) -> np.ndarray:
-        """Whether each row repeats a key of an earlier one, (N,) bool; without a parent it repeats none."""
+        """Whether each row repeats a key of an earlier one, (N,) bool; without a parent none of a parent's rows."""
         result = np.zeros(len(parent_N), bool)
-        for own in self.keys:
-            later = repeats([parent_N, *(codes(rows.column(c))[0] for c in own)])
-            result[later[parent_N[later] >= 0]] = True
+        for own, of_one in self.keys.items():
+            held = (parent_N >= 0) | (not of_one)
+            later = repeats([parent_N * of_one, *(codes(rows.column(c))[0] for c in own)])
+            result[later[held[later]]] = True
         return result
 
     def without_repeats(self, rows: pa.Table, parent_N: np.ndarray) -> tuple[pa.Table, np.ndarray]:
         """The rows with repeated numbers moved, and the numbers of those that then repeat no key, ascending."""
-        for own in self.keys:
+        for own, of_one in self.keys.items():
             for name in [c for c in own if c in self.movable][:1]:
-                group = [parent_N, *(codes(rows.column(c))[0] for c in own if c != name)]
-                moved = _moved(numbers(rows.column(name)), _numbered(group), parent_N >= 0)
+                group = [parent_N * of_one, *(codes(rows.column(c))[0] for c in own if c != name)]
+                moved = _moved(numbers(rows.column(name)), _numbered(group), (parent_N >= 0) | (not of_one))
                 place = rows.column_names.index(name)
                 rows = rows.set_column(place, name, of_type(moved, self.movable[name]))
         return rows, np.flatnonzero(~self.repeated(rows, parent_N))

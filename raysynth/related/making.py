@@ -139,7 +139,7 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     family = _with_alone(number, n_alone)
     rows, kept = keys.without_repeats(rows, family.parent)
     if len(kept) < len(family.parent):
-        say_fewer(model, len(kept), len(family.parent), (*relation.child_key, *keys.keys[0]))
+        say_fewer(model, len(kept), len(family.parent), next(iter(keys.keys)))
         context, rows, parent_N = context.take(pa.array(kept)), rows.take(pa.array(kept)), family.parent[kept]
         family = _with_alone(np.bincount(parent_N[parent_N >= 0], minlength=len(number)), n_alone)
     return Made(rows, context, {relation: family.parent}, family.place)

@@ -247,7 +247,8 @@ class RelationalSynthesizer(Parameterised):
 
         Args:
             parents: rows of root tables, with all of their columns.
-            seed: as in `sample`. scale: of the other root tables.
+            seed: as in `sample`.
+            scale: of the other root tables.
 
         Raises:
             ParameterError: a name is no root table. SchemaError: a column is missing, or of another type. DataError:

@@ -101,9 +101,25 @@ def test_numbers_that_differ_or_lie_on_no_grid_stay() -> None:
 
 
 def test_rows_without_a_parent_repeat_nothing() -> None:
-    keys = FamilyKeys((("day",),), {"day": ColumnSchema("day", Kind.CONTINUOUS, "int64", decimals=0)})
+    keys = FamilyKeys({("day",): True}, {"day": ColumnSchema("day", Kind.CONTINUOUS, "int64", decimals=0)})
     rows, parent = pa.table({"day": [3, 3, 3, 3, 8]}), np.array([0, 0, -1, -1, 1])
     assert keys.repeated(rows, parent).tolist() == [False, True, False, False, False]
     moved, kept = keys.without_repeats(rows, parent)
     assert moved["day"].to_pylist() == [3, 4, 3, 3, 8]
     assert kept.tolist() == [0, 1, 2, 3, 4]
+    whole = FamilyKeys({("day",): False}, keys.movable)
+    assert whole.repeated(rows, parent).tolist() == [False, True, True, True, False]
+    assert len(set(whole.without_repeats(rows, parent)[0]["day"].to_pylist())) == 5
+
+
+def test_a_key_of_a_time_alone_tells_all_rows_apart() -> None:
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(200), rng.poisson(4, 200))
+    at = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.choice(4000, len(owner), replace=False), unit="min")
+    tables = {"meters": pd.DataFrame({"id": range(200), "kind": rng.choice(["a", "b"], 200)})}
+    tables["readings"] = pd.DataFrame({"at": at, "meter": owner, "value": rng.normal(size=len(owner))})
+    keys = TableKeys("meters", ("id",)), TableKeys("readings", ("at",))
+    schema = DatabaseSchema(keys, (Relation.parse("readings.meter -> meters.id"),))
+    made = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=TREES).fit(tables).sample(seed=2)
+    assert not made["readings"]["at"].duplicated().any()
+    assert len(made["readings"]) == pytest.approx(len(owner), rel=0.1)
