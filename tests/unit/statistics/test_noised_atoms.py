@@ -94,3 +94,57 @@ def test_both_releases_agree_by_inverse_variance_and_the_rest_stays_around_the_v
     mixed = joined(histogram([5, 1000, 5]), np.array([1.25]), np.array([600.0]), 30.0, 60.0)
     assert mixed.counts.tolist() == pytest.approx([5, 100, 600, 300, 5])
     assert mixed.low[2] == mixed.high[2] == 1.25 and mixed.high[1] < 1.25 < mixed.low[3]
+
+
+def cells_of(edges: list[float], counts: list[float]) -> NumericDistribution:
+    low, high = np.array(edges[:-1]), np.array(edges[1:])
+    return NumericDistribution(low, high, np.array(counts), 0.0, 0.0, 1.0, None, False, 0.0)
+
+
+def test_dense_intervals_are_those_three_times_as_dense_as_both_neighbours_together() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        n = int(rng.integers(1, 9))
+        edges = np.cumsum(rng.choice([0.0, 0.5, 1.0, 2.0], n + 1, p=[0.1, 0.3, 0.3, 0.3])).tolist()
+        counts = rng.choice([10.0, 20.0, 60.0, 90.0], n).tolist()
+        expected = []
+        for i in range(n):
+            beside = [j for j in (i - 1, i + 1) if 0 <= j < n]
+            rows, width = sum(counts[j] for j in beside), sum(edges[j + 1] - edges[j] for j in beside)
+            own = edges[i + 1] - edges[i]
+            if own > 0 and counts[i] >= 20 and counts[i] * width >= 3 * rows * own:
+                expected.append(i)
+        assert dense_cells(cells_of(edges, counts), 20.0).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "sigmas", "parts"),
+    [
+        # 100 rows from 1 to 3: 60 have the value 2, and 40 are beside it, more than three standard deviations
+        ([60.0], (3.0, 4.0), [(1, 2, 20), (2, 2, 60), (2, 3, 20)]),
+        # 10 are not: of them the value takes the share of its variance, 16 of 25, and with the others it has all rows
+        ([90.0], (3.0, 4.0), [(2, 2, 100)]),
+        ([110.0], (3.0, 4.0), [(2, 2, 100)]),
+    ],
+)
+def test_values_are_cut_out_of_their_interval(
+    own: list[float], sigmas: tuple[float, float], parts: list[tuple[float, float, float]]
+) -> None:
+    numbers = cells_of([0.0, 1.0, 3.0, 4.0], [7.0, 100.0, 9.0])
+    found = value_of(lambda: joined(numbers, np.array([2.0]), np.array(own), *sigmas))
+    expected = [(0.0, 1.0, 7.0), *parts, (3.0, 4.0, 9.0)]
+    np.testing.assert_allclose(np.stack([found.low, found.high, found.counts], 1), expected)
+    beside = max(c for a, b, c in expected if a < b) / sum(c for *_, c in expected)
+    assert found.rank_error == pytest.approx(beside) and not found.exact
+
+
+def test_two_values_of_one_interval_share_its_rows_by_what_each_was_counted() -> None:
+    numbers = cells_of([1.0, 3.0], [100.0])
+    found = value_of(lambda: joined(numbers, np.array([1.0, 2.0]), np.array([40.0, 50.0]), 3.0, 4.0))
+    more = 10 * 16 / (9 + 2 * 16)
+    rows = np.array([40 + more, 50 + more])
+    np.testing.assert_allclose(found.counts, rows * 100 / rows.sum())
+    assert found.low.tolist() == found.high.tolist() == [1.0, 2.0] and found.exact and found.rank_error == 0
+    wide = value_of(lambda: joined(numbers, np.array([1.0, 2.0]), np.array([20.0, 30.0]), 3.0, 4.0))
+    np.testing.assert_allclose(wide.counts, [20.0, 25.0, 30.0, 25.0])
+    assert wide.low.tolist() == [1.0, np.nextafter(1.0, 2), 2.0, np.nextafter(2.0, 3)]
