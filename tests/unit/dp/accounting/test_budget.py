@@ -31,3 +31,13 @@ def test_a_delta_above_one_over_n_is_warned_of() -> None:
     assert PrivacyBudget(1.0, 1e-5).warning(10_000) is None
     warning = PrivacyBudget(1.0, 1e-5).warning(1_000_000)
     assert warning is not None and "1,000,000" in warning and "set delta to 3e-07" in warning
+
+
+def test_the_smallest_numbers_of_rows_and_a_delta_of_exactly_one_over_n() -> None:
+    assert PrivacyBudget.fixed(1.0, about_rows=1).delta == 1e-5
+    for rows in (0.99, float("nan"), "9", float("inf")):
+        with pytest.raises(ParameterError, match="about_rows must be a number >= 1"):
+            PrivacyBudget.fixed(1.0, about_rows=rows)  # type: ignore[arg-type]
+    assert PrivacyBudget(1.0, 0.25).warning(4) is None and PrivacyBudget(1.0, 0.999).warning(0) is None
+    warning = PrivacyBudget(1.0, 0.6).warning(1.9)
+    assert warning is not None and "about 2)" in warning and "set delta to 0.5" in warning

@@ -37,3 +37,19 @@ def test_a_disagreement_is_an_error_before_the_first_step(
 def test_no_answer_in_time_is_written_down() -> None:
     assert prv_bounds(1e-3, 0.5, 100_000, DELTA, 0.05) is None
     assert checked_by(PLAN, DELTA) == NOT_CHECKED, "tests give it no time"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "agrees"),
+    [(1.009, 2.0, True), (1.011, 2.0, False), (0.0, 1 - 0.029, True), (0.0, 1 - 0.031, False), (1.0, 1.0, True)],
+)
+def test_accountants_agree_within_a_hundredth_below_and_three_above(
+    low: float, high: float, agrees: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second_opinion, "total_epsilon", lambda events, delta: 1.0)
+    monkeypatch.setattr(second_opinion, "prv_bounds", lambda *_: (low, high))
+    if agrees:
+        assert checked_by(PLAN, DELTA) == f"Opacus' PRV accountant: epsilon {low:.4g} to {high:.4g} at delta 1e-05"
+    else:
+        with pytest.raises(TrainingError, match="two accountants disagree"):
+            checked_by(PLAN, DELTA)
