@@ -10,9 +10,9 @@ its room run there until an assertion fails or SECONDS are over: those that run 
 DIR/lines_ROOM.json), the quickest first, and then what else stands in their files. One within a function takes the
 place of its code in a fork of a process that has all tests collected; others - a line that runs on import, or as
 machine code - are loaded anew. Where no test runs the line, all tests of the room do, those named after the file first.
-Caught means a failed assertion (or an error that was expected and did not come); a test that only raises does not
-count, and the others go on. Programs that do the same are held equal in `equal_mutations.json`. Resumable: a line of
-DIR/mutations.jsonl each; `--again` runs anew what was not caught.
+Caught means a failed assertion, or an error that was expected and did not come (none did, or another one); a test that
+only raises does not count, and the others go on. Programs that do the same are held equal in `equal_mutations.json`.
+Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not caught.
 """
 
 from __future__ import annotations
@@ -119,6 +119,18 @@ class UntilAnAssertionFails:
             self.report.write_text(json.dumps({"raised": self.raised}))
 
 
+def other_errors_fail() -> None:
+    """From here on an error in the place of the one that `pytest.raises` expects fails a test, as none at all does."""
+    raises: Any = type(pytest.raises(Exception))
+
+    def left(block: Any, kind: Any, error: Any, at: Any, leave: Callable[..., bool] = raises.__exit__) -> bool:
+        if not (expected := leave(block, kind, error, at)) and isinstance(error, Exception):
+            pytest.fail(f"another error than was expected: {error!r}")
+        return expected
+
+    raises.__exit__ = left
+
+
 def tests_of(path: str, root: Path) -> list[str]:
     """Tests of the file's room, those named after the file or its folder first."""
     room, file = path.split("/")[1], Path(path)
@@ -180,6 +192,7 @@ def code_of_tests(tests: list[str], copy: Path, plugin: object, seconds: int) ->
         sys.path.insert(0, str(copy))
         hypothesis.settings.register_profile("first failure", phases=(hypothesis.Phase.generate,), database=None)
         hypothesis.settings.load_profile("first failure")  # which is enough: the smallest one is not looked for
+        other_errors_fail()
         options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--rootdir={copy}"]
         return int(pytest.main([*options, *tests], plugins=[plugin]))
 
