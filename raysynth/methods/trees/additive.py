@@ -6,7 +6,10 @@ column is one more input that it can split by: fitted to all rows at once, with 
 column, shrunk (ridge regression), from cross products that all columns share; of a wide table, where each column has
 few inputs, from those of its own inputs.
 
-Shape legend: N rows, C columns, K targets, D terms of the design.
+A prediction knows the rows that it was fitted to, so trees that are grown on these would believe it too much (stacked
+generalization; Wolpert 1992). They see each row as it is predicted from the rows outside its fold.
+
+Shape legend: N rows, C columns, K targets, D terms of the design, G folds.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 
 MOST_GROUPS = 32  # of the codes of a column
 DENSE_ROWS = 4096
@@ -26,6 +29,7 @@ TERMS_OF_FEW = 150  # the same of one column's inputs, where cross products are 
 SPARSE_COST = 40  # of a product of two sparse terms, in products of dense ones
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -36,25 +40,36 @@ class Design:
         group: for each column the group of each code.
         first: the first term of each column, and D at the end.
         slopes: for each column numbers (R, S) for each code, standardised over the rows.
-        products: cross products of all terms over the rows, (D, D), of terms less their means; None: each column makes
-            those of its inputs.
+        fold_N: of each row; those of one have one prediction. All zeros: there is none but that of all rows.
+        products: cross products (D, D) of all terms, less their means, over all rows and over those outside each fold;
+            None: each column makes those of its inputs.
     """
 
     group: tuple[np.ndarray, ...]
     first: tuple[int, ...]
     slopes: tuple[np.ndarray, ...]
-    products: np.ndarray | None
+    fold_N: np.ndarray
+    products: tuple[np.ndarray, ...] | None
 
     def terms(self, column: int) -> range:
         """The terms of a column: groups, then slopes."""
         return range(self.first[column], self.first[column + 1])
 
 
-def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView], most_inputs: int) -> Design:
+def folds(n_rows: int, seed: int, persons: RowsOfPersons | None = None) -> np.ndarray:
+    """A fold (N,) of each row, of equal sizes; all rows of a person are in one."""
+    n = n_rows if persons is None else persons.n_persons
+    fold = (np.random.default_rng(seed).permutation(n) % FOLDS).astype(np.uint8)
+    return fold if persons is None else fold[persons.person_N]
+
+
+def design_of(
+    codes_CN: np.ndarray, columns: Sequence[ColumnView], most_inputs: int, fold_N: np.ndarray | None = None
+) -> Design:
     """The design of a table from the codes of all columns, of which at most `most_inputs` predict another.
 
     Cross products are shared unless those of each column's own inputs cost less: F^2 products for each of C columns, in
-    place of C^2.
+    place of C^2. `fold_N`: see `folds`; None: predictions know their own rows.
     """
     n, n_columns = codes_CN.shape[1], len(columns)
     shared = most_inputs**2 >= n_columns
@@ -64,7 +79,8 @@ def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView], most_inputs: 
     slopes = tuple(_slopes(codes_CN[c], view) for c, view in enumerate(columns))
     sizes = [int(g.max()) + 1 + s.shape[1] for g, s in zip(group, slopes, strict=True)]
     first = tuple(int(x) for x in np.concatenate([[0], np.cumsum(sizes)]))
-    return Design(group, first, slopes, _products(codes_CN, group, slopes) if shared else None)
+    fold_N = np.zeros(n, np.uint8) if fold_N is None else fold_N
+    return Design(group, first, slopes, fold_N, _products(codes_CN, group, slopes, fold_N) if shared else None)
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ class AdditivePrediction:
 
     Args:
         tables: for each input the addend of each of its codes.
-        total_N: the sum for each row.
+        total_N: the sum for each row, where there are folds as the rows outside its own predict it.
     """
 
     tables: tuple[np.ndarray, ...]
@@ -92,23 +108,42 @@ def additive_predictions(
         targets_NK: what to predict.
     """
     terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
-    ridge = np.concatenate([_penalty(design, c) for c in inputs])
-    centred_NK = targets_NK - targets_NK.mean(0)
-    right = np.concatenate([_against(design, c, codes_CN[c], centred_NK) for c in inputs])
+    ridge = np.diag(np.concatenate([_penalty(design, c) for c in inputs]))
     if design.products is None:
         at = list(inputs)
-        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at])
+        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at], design.fold_N)
     else:
-        products = design.products[np.ix_(terms, terms)]
-    weights = np.linalg.solve(products + np.diag(ridge), right)
-    ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
-    parts = np.split(weights, ends)
-    tables_FRK = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
-    total_NK = np.sum([table[codes_CN[c]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
+        products = tuple(p[np.ix_(terms, terms)] for p in design.products)
+    weighed_NK = np.column_stack([np.ones(len(targets_NK)), targets_NK - targets_NK.mean(0)])
+    of_folds = np.concatenate([_against(design, c, codes_CN[c], weighed_NK) for c in inputs], axis=1)  # (G, D, 1 + K)
+    rows_G = np.bincount(design.fold_N).astype(float)
+    sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
+    every, n, sums_K = of_folds.sum(0), float(rows_G.sum()), sums_GK.sum(0)
+
+    def solved(products: np.ndarray, against: np.ndarray, n: float, sums_K: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Tables of the inputs, and the mean sum (K,) over the rows that they were fitted to."""
+        weights = np.linalg.solve(products + ridge, against[:, 1:] - against[:, :1] * (sums_K / n))
+        parts = np.split(weights, np.cumsum([len(design.terms(c)) for c in inputs])[:-1])
+        return [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)], against[:, 0] @ weights / n
+
+    tables_FRK, mean_K = solved(products[0], every, n, sums_K)
+    total_NK = _sums(tables_FRK, codes_CN, inputs)
+    for fold, outside in enumerate(products[1:]):
+        at_N = np.flatnonzero(design.fold_N == fold)
+        tables, own_K = solved(outside, every - of_folds[fold], n - rows_G[fold], sums_K - sums_GK[fold])
+        total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
     return [
         AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
         for k in range(targets_NK.shape[1])
     ]
+
+
+def _sums(
+    tables_FRK: Sequence[np.ndarray], codes_CN: np.ndarray, inputs: Sequence[int], at_N: Any = slice(None)
+) -> np.ndarray:
+    """The sum (N, K) of the addends of rows."""
+    total: np.ndarray = np.sum([table[codes_CN[c][at_N]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
+    return total
 
 
 def _ends(design: Design, column: int) -> tuple[int, int]:
@@ -129,14 +164,17 @@ def _table(design: Design, column: int, weights_DK: np.ndarray) -> np.ndarray:
     return table
 
 
-def _against(design: Design, column: int, codes_N: np.ndarray, centred_NK: np.ndarray) -> np.ndarray:
-    """Products (terms, K) of a column's terms with the targets."""
-    size = len(design.group[column])
-    by_code = np.stack([np.bincount(codes_N, weights=y, minlength=size) for y in centred_NK.T], 1)
+def _against(design: Design, column: int, codes_N: np.ndarray, weights_NK: np.ndarray) -> np.ndarray:
+    """Products (G, terms, K) of a column's terms with some numbers, over the rows of each fold."""
+    size, n_folds = len(design.group[column]), int(design.fold_N.max()) + 1
+    place_N = codes_N.astype(np.int64) * n_folds + design.fold_N
+    by_code = np.stack([np.bincount(place_N, weights=w, minlength=size * n_folds) for w in weights_NK.T], 1)
+    by_code = by_code.reshape(size, n_folds, -1)
     n_groups = len(design.terms(column)) - design.slopes[column].shape[1]
-    groups = np.zeros((n_groups, centred_NK.shape[1]))
+    groups = np.zeros((n_groups, *by_code.shape[1:]))
     np.add.at(groups, design.group[column], by_code)
-    return np.concatenate([groups, design.slopes[column].T @ by_code])
+    slopes = np.tensordot(design.slopes[column].T, by_code, axes=1)
+    return np.concatenate([groups, slopes]).transpose(1, 0, 2)
 
 
 def _groups(codes_N: np.ndarray, view: ColumnView, most: int) -> np.ndarray:
@@ -161,8 +199,11 @@ def _slopes(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:
     return (numbers - seen.mean(0)) / np.maximum(seen.std(0), 1e-9)
 
 
-def _products(codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray]) -> np.ndarray:
-    """Cross products (D, D) of the terms of some columns, less their means."""
+def _products(
+    codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray], fold_N: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Cross products (D, D) of the terms of some columns, less their means: of all rows, and of those outside each fold
+    where there are several."""
     from scipy import sparse
 
     n = codes_CN.shape[1]
@@ -173,8 +214,21 @@ def _products(codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequenc
         if s.shape[1]:
             blocks.append(sparse.csr_matrix(s[codes_N]))
     terms = sparse.hstack(blocks, format="csr")
-    means = np.asarray(terms.mean(0)).ravel()
-    return _cross_products(terms) - n * np.outer(means, means)
+    parts = (
+        [terms[np.flatnonzero(fold_N == fold)] for fold in range(int(fold_N.max()) + 1)] if fold_N.any() else [terms]
+    )
+    sums, products = [np.asarray(p.sum(0)).ravel() for p in parts], [_cross_products(p) for p in parts]
+    everything = np.sum(sums, axis=0), np.sum(products, axis=0)
+
+    def centred(sums: np.ndarray, products: np.ndarray, n: int) -> np.ndarray:
+        result: np.ndarray = products - np.outer(sums, sums) / n
+        return result
+
+    outside = zip(parts, sums, products, strict=True) if len(parts) > 1 else ()
+    return (
+        centred(*everything, n),
+        *(centred(everything[0] - s, everything[1] - p, n - part.shape[0]) for part, s, p in outside),
+    )
 
 
 def _cross_products(terms: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
+from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of, folds
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
@@ -69,7 +69,7 @@ def learn_table(
 
     inputs = screened_inputs(codes_CN, columns, order)
     most_inputs = max(len(i) for i in inputs.values())
-    design = design_of(codes_CN, columns, most_inputs)
+    design = design_of(codes_CN, columns, most_inputs, folds(codes_CN.shape[1], seed, persons))
     if most_inputs < len(order) - 1:  # of so many columns each costs what matters
         rule = replace(rule, tried=1)
     tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
@@ -123,12 +123,15 @@ def learn_column(
     orders = tuple(
         None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, targets_NK) for c in task.inputs
     )
-    scores: tuple[Score, ...] = ()
+    predictions: Sequence[AdditivePrediction] = ()
     if len(task.inputs) > 1 and design is not None:
-        scores = _scores(task, codes_CN, design, targets_NK, rare_threshold)
+        predictions = _telling(task, codes_CN, design, targets_NK)
+    scores = tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
+    for score, prediction, x_N in zip(scores, predictions, x_FN[len(task.inputs) :], strict=False):
+        x_N[:] = score.rank.take(score.steps(prediction.total_N))  # as other rows predict it
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons, one_each)
     located, residual = None, None
@@ -236,15 +239,14 @@ def _order(codes_N: np.ndarray, cardinality: int, targets_NK: np.ndarray) -> np.
     return place
 
 
-def _scores(
-    task: ColumnTask, codes_CN: np.ndarray, design: Design, targets_NK: np.ndarray, rare_threshold: int
-) -> tuple[Score, ...]:
+def _telling(
+    task: ColumnTask, codes_CN: np.ndarray, design: Design, targets_NK: np.ndarray
+) -> Sequence[AdditivePrediction]:
     """Additive predictions of the first targets, where they tell something that one input does not tell alone."""
     targets_NK = targets_NK[:, :MOST_SCORES]
     predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK)
-    if not any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True)):
-        return ()
-    return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
+    tells = any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True))
+    return predictions if tells else ()
 
 
 def _ranked(prediction: AdditivePrediction, rare_threshold: int) -> Score:

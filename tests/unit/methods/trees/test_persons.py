@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,10 @@ from raysynth import load_synthetic_model
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.errors import ModelFileError
 from raysynth.fitting.encoded_rows import learned_rows
+from raysynth.methods.trees import recipe
 from raysynth.methods.trees.busy import Busy, busy_from
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
-from raysynth.methods.trees.grow import GrowthRule
+from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.synthesizer import SequentialTrees
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -51,12 +54,19 @@ def test_no_node_that_is_drawn_from_tells_of_few_persons(seed: int, most: int, l
         assert len(set(person_N.tolist())) == len(person_N)
         return
     assert found.constant >= {0, 1}
-    forests = learn_table(codes_CN, [view()] * 3, (0, 1, 2), GrowthRule(2, least, 0.6), 5, 1, persons=found)
+    grown_on: dict[bytes, np.ndarray] = {}  # inputs by the column grown
+
+    def recorded(data: ColumnData, *arguments: Any) -> Any:
+        grown_on[data.own_N.tobytes()] = data.x_FN
+        return grow(data, *arguments)
+
+    with patch.object(recipe, "grow", recorded):
+        forests = learn_table(codes_CN, [view()] * 3, (0, 1, 2), GrowthRule(2, least, 0.6), 5, 1, persons=found)
     for column, forest in enumerate(forests):
         ends = [*forest.roots[1:].tolist(), len(forest.feature)]
         for tree, (first, end) in enumerate(zip(forest.roots.tolist(), ends, strict=True)):
-            x_FN = forest.features(codes_CN) if forest.inputs else np.zeros((1, len(person_N)), np.int32)
-            node_N = forest.leaves(x_FN, np.full(len(person_N), tree))
+            x_FN = grown_on[codes_CN[column].tobytes()]  # scores as rows of other folds predict them
+            node_N = forest.leaves(x_FN.astype(np.int32), np.full(len(person_N), tree))
             met: dict[int, set[int]] = {}
             for row, leaf in enumerate(node_N.tolist()):
                 met.setdefault(leaf, set()).add(int(person_N[row]))
