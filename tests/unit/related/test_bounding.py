@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.related import bounding
-from raysynth.related.bounding import Seen, rows_per_unit, seen_rows
+from raysynth.related.bounding import Seen, _numbers, rows_per_unit, seen_rows
 from raysynth.related.plan import plan_of
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 
@@ -168,3 +169,11 @@ def test_composite_keys_are_told_apart_however_they_are_cut() -> None:
     first, second, third, missing = bounding.key_texts(table, ("a", "b")).to_pylist()
     assert first == third != second
     assert missing is None
+
+
+def test_children_that_name_nobody_are_nobodys() -> None:
+    """A missing key is no key of a parent without one."""
+    tables = {"p": pa.table({"id": [7, None, 9]}), "c": pa.table({"of": [9, None, 9, 4, 7, None, 9]})}
+    relation = Relation("p", "c", ("id",), ("of",))
+    assert value_of(lambda: _numbers(tables, relation, np.array([0, 1, 2]), 5)).tolist() == [1, 0, 3]
+    assert _numbers(tables, relation, np.array([2]), 2).tolist() == [2]

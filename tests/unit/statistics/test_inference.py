@@ -189,3 +189,11 @@ def test_a_range_that_a_rule_read_from_the_rows_stays_private_and_binds_no_other
     assert ranged and all("bounds" in c.inferred for c in ranged)
     again = open_exactly(table, found, {}, rules="none").schema
     assert all("bounds" in again[c.name].inferred for c in ranged)
+
+
+def test_levels_of_fewer_rows_than_are_protected_are_left_out() -> None:
+    values = pd.Categorical(
+        np.repeat(["low", "mid", "high", "top"], [4, 5, 60, 31]), ["low", "mid", "none", "high", "top"], ordered=True
+    )
+    found = schema_of(pd.DataFrame({"level": values, "x": np.arange(100.0)}))
+    assert found.rare_threshold == 5 and found["level"].levels == ("mid", "none", "high", "top")
