@@ -320,6 +320,42 @@ def test_runs_are_halved_as_long_as_each_half_has_persons_or_nobody(seed: int, u
     assert sum(c.rows for c in found) == pytest.approx(counts.sum())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_cells_of_a_sketch_are_halved_like_values(seed: int) -> None:
+    """Intervals of many rows: one alone is not cut, but for an empty half beside it."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 30))
+    low = np.cumsum(rng.choice([1.0, 3.0, 9.0], n)) - 15.0
+    high = low + rng.choice([0.0, 0.5, 0.9], n)
+    counts = rng.integers(5, 40, n).astype(float)
+    persons = Persons([set(range(100 * i, 100 * i + int(c))) for i, c in enumerate(counts)], 3)
+    values = Values(low, high, counts, 0.0, 0.0)
+    halving = shared._Halving(values, persons, np.append(0.0, counts.cumsum()), 4.0)
+    found = value_of(lambda: halving.cells(0, n, low[0] - 0.1, high[-1] + 0.1))
+    expected = Halves(values, persons, 4.0, (low[0] - 0.1, high[-1] + 0.1)).of(range(n))
+    np.testing.assert_allclose([(c.low, c.high, c.rows) for c in found], expected)
+
+
+@pytest.mark.parametrize("unit", [0.0, 0.5])
+def test_no_cell_reaches_beyond_what_is_left_without_the_extremes(unit: float) -> None:
+    """To the coarsest point between the extremes that went and the others; else to the extreme itself."""
+    low = np.array([1.0, 2.5, 3.0, 7.5, 8.0])
+    values = Values(low, low, np.ones(5), unit, 0.0)
+
+    def apart(a: float, b: float) -> float:
+        return coarsest(a, b) if unit == 0 else (coarsest(a / unit + 0.5, b / unit + 0.5) - 0.5) * unit
+
+    half = unit / 2
+    for first, after, ends in (
+        (0, 5, (1.0 - half, 8.0 + half)),
+        (1, 5, (apart(1.0, 2.5), 8.0 + half)),
+        (2, 3, (apart(2.5, 3.0), apart(3.0, 7.5))),
+    ):
+        found = value_of(lambda first=first, after=after: shared._outer_ends(values, first, after))
+        assert found == pytest.approx(ends)
+    assert value_of(lambda: shared._outer_ends(values.part(2, 3), 0, 1)) == (3.0 - half, 3.0 + half)
+
+
 def test_further_rows_go_to_the_nearest_cell() -> None:
     cells = [Cell(0.0, 1.0, 5.0), Cell(3.0, 3.0, 6.0), Cell(7.0, 9.0, 7.0)]
     places = [(-np.inf, 1.0), (np.inf, 2.0), (1.9, 4.0), (2.1, 8.0), (8.0, 16.0), (5.5, 32.0)]
