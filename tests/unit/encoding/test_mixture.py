@@ -97,3 +97,56 @@ def test_any_column_gives_a_sound_mixture(seed: int, n_modes: int, n: int) -> No
     assert (np.diff(mixture.boundaries) > 0).all()
     assert len(mixture.interval_mode) == len(mixture.boundaries) + 1
     assert set(mixture.interval_mode) <= set(range(len(mixture.weight)))
+
+
+def cells(rng: np.random.Generator, n: int) -> SmoothDistribution:
+    """Cells with gaps between them, a third of which are atoms."""
+    edges = np.cumsum(rng.choice([0.5, 1.0, 4.0], 2 * n))
+    low, high = edges[::2], edges[1::2].copy()
+    atom = rng.random(n) < 0.3
+    high[atom] = low[atom]
+    return SmoothDistribution(low, high, rng.dirichlet(np.full(n, 0.4)), 0.0, None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_value_has_the_most_probable_mode_and_an_atom_its_own(seed: int) -> None:
+    """At the beginning of each third of a cell; an atom's cell begins at its boundary."""
+    rng = np.random.default_rng(seed)
+    distribution = cells(rng, int(rng.integers(2, 25)))
+    mixture = value_of(lambda: fit_mixture(distribution, 4))
+    wide = np.flatnonzero(mixture.std > 0)
+    begins = np.append(distribution.low[0], distribution.boundaries)
+    for low, high, begin in zip(distribution.low, distribution.high, begins, strict=True):
+        own = np.flatnonzero((mixture.std == 0) & (mixture.mean == low)) if low == high else []
+        thirds = [low + (high - low) * k / 3 for k in (1, 2)] if high > low else []
+        for x in (begin, *(max(begin, t) for t in thirds)):
+            found = mixture.interval_mode[np.searchsorted(mixture.boundaries, x, side="right")]
+            if len(own):
+                assert found == own[0]
+            elif len(wide):
+                away = (x - mixture.mean[wide]) / mixture.std[wide]
+                density = mixture.weight[wide] / mixture.std[wide] * np.exp(-0.5 * away**2)
+                assert found == wide[density.argmax()]
+
+
+def test_heavy_atoms_are_modes_from_four_percent_on_at_most_twenty() -> None:
+    low = np.append(np.arange(30.0), [100.0, 120.0])
+    high = np.append(np.arange(30.0), [110.0, 130.0])
+
+    def modes(share: np.ndarray) -> list[float]:
+        found = value_of(lambda: fit_mixture(SmoothDistribution(low, high, share / share.sum(), 0.0, None), 3))
+        assert found.weight.sum() == pytest.approx(1)
+        return found.mean[found.std == 0].tolist()
+
+    share = np.full(32, 0.6 / 30)
+    share[[3, 7]] = 0.0401, 0.0399
+    share[30] = 1 - np.delete(share, 30).sum()
+    assert modes(share) == [3.0]
+    heavy = np.append(np.linspace(0.0402, 0.0431, 24), np.zeros(8))
+    few = SmoothDistribution(low, high, heavy / heavy.sum(), 0.0, None)
+    found = value_of(lambda: fit_mixture(few, 3))
+    kept = found.mean[found.std == 0]
+    assert len(kept) == MAX_ATOM_MODES and kept.tolist() == list(range(4, 24)), "the heaviest"
+    none = SmoothDistribution(low, high, np.append(np.full(2, 0.5), np.zeros(30)), 0.0, None)
+    empty = value_of(lambda: fit_mixture(none, 3))
+    assert (empty.std > 0).any() and empty.weight[empty.std > 0].sum() < 1e-9, "a place that no row is counted in"
