@@ -65,9 +65,9 @@ class RowModel:
             DataError, SchemaError: as `Synthesizer.fit`.
         """
         synthesizer = make()
-        whose = np.arange(len(next(iter(columns.values())))) if persons is None else persons
+        person_N = np.arange(len(next(iter(columns.values())))) if persons is None else persons
         discrete = [c.name for c in schema.columns if c.name in given and c.kind.is_discrete]
-        lost = {n for n in discrete if not is_shared(codes(columns[n])[0], whose, schema.rare_threshold)}
+        lost = {n for n in discrete if not is_shared(codes(columns[n])[0], person_N, schema.rare_threshold)}
         given = tuple(n for n in given if n not in lost)
         schema = replace(schema, columns=tuple(c for c in schema.columns if c.name not in lost))
         if persons is not None:  # a number that follows the order of rows, of which nothing is to be learned

@@ -191,7 +191,7 @@ class Persons:
 
 def coarsest(low: float, high: float) -> float:
     """The multiple of the largest power of two in a closed range."""
-    for power in range(40, -60, -1):
+    for power in range(60, -60, -1):
         point = math.ceil(low / 2.0**power) * 2.0**power
         if point <= high:
             return point
@@ -200,7 +200,17 @@ def coarsest(low: float, high: float) -> float:
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(5.0, 7.0), (-7.0, -5.0), (3.0, 5.0), (-1.0, 2.0), (8.0, 9.0), (0.3, 0.35), (5.0, 5.0), (0.0, 3.0)],
+    [
+        (5.0, 7.0),
+        (-7.0, -5.0),
+        (3.0, 5.0),
+        (-1.0, 2.0),
+        (8.0, 9.0),
+        (0.3, 0.35),
+        (5.0, 5.0),
+        (0.0, 3.0),
+        (2.0**50 + 1, 2.0**50 + 2),
+    ],
 )
 def test_the_coarsest_point_between_two_numbers(low: float, high: float) -> None:
     assert value_of(lambda: shared._coarsest_between(low, high)) == coarsest(low, high)

@@ -195,3 +195,17 @@ def test_the_spread_of_numbers_near_the_largest_is_finite() -> None:
     values = pa.array([1.5e308, 1.7e308] * 50)
     found = summary_of(values).distribution()
     assert found.mean == pytest.approx(1.6e308) and found.std == pytest.approx(0.1e308)
+
+
+@pytest.mark.parametrize("more", [2.0**-26, -(2.0**-26), 2.0**-53, 2.0**-52, 0.25, 3 * 2.0**-53])
+@pytest.mark.parametrize("size", [1.0, 2.0**-900, 2.0**900])
+def test_sums_that_nearly_cancel_are_exact(more: float, size: float) -> None:
+    """Of upper or lower halves of the digits nothing may be left, or one."""
+    values = np.array([(0.5 + more) * size, -0.5 * size, 1.5 * size, -1.5 * size])
+    total = ExactSum()
+    value_of(lambda: total.add(values))
+    expected = sum(map(Fraction, values.tolist())) / 4
+    assert total.mean(4) == float(expected) != 0
+    weighed = ExactSum()
+    value_of(lambda: weighed.add(values, np.array([3, 3, 1, 1])))
+    assert weighed.mean(4) == float(3 * expected)
