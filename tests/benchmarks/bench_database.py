@@ -13,8 +13,9 @@ accounts with clients, cards, loans, orders; districts public; no transactions, 
 (its SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
 
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
-one by the same method with keys dealt out at random ('independent'), and SDV's HMA in a Python of its own, without
-composite keys, which it does not have ('no result' is printed with the reason). Finished runs are kept in `--out`, and
+one by the same method with keys dealt out at random ('independent'), and SDV's HMA ('hma') and MOSTLY AI's SDK in local
+mode ('mostlyai') in Pythons of their own, without composite keys, which they do not have ('no result' is printed with
+the reason). Finished runs are kept in `--out`, and
 a second run goes on from there.
 
 `--rows` fits and samples a made-up shop of about so many rows and prints seconds, seconds of the processor and memory.
@@ -46,7 +47,7 @@ from raysynth.data.table import as_table
 from raysynth.evaluation.database import evaluate_synthetic_database
 from raysynth.schema.relations import DatabaseSchema, TableKeys
 
-HMA = Path(__file__).with_name("peer_hma.py")
+PEERS = {name: Path(__file__).with_name(f"peer_{name}.py") for name in ("hma", "mostlyai")}
 FIGURES = ("integrity", "children", "one hop", "two hops", "C2ST-Agg", "seconds")
 
 
@@ -60,8 +61,8 @@ def main() -> None:
     parser.add_argument("--into", help="folder to write the prepared database to")
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders")
     parser.add_argument("--other-half", action="store_true", help="learn the half that is held back else")
-    parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma")
-    parser.add_argument("--peer-python", help="a Python with sdv")
+    parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma, mostlyai")
+    parser.add_argument("--peer-python", help="a Python with sdv, or with mostlyai")
     parser.add_argument("--peer-seconds", type=float, default=3600)
     parser.add_argument("--out", required=False, help="JSON lines of finished runs")
     parser.add_argument("--rows", type=int, help="fit and sample a made-up shop of about so many rows")
@@ -97,8 +98,8 @@ def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]
     real, held = (held, real) if options.other_half else (real, held)
     begun = time.perf_counter()
     try:
-        if method == "hma":
-            made = peer(real, schema, options.peer_python, options.peer_seconds)
+        if method in PEERS:
+            made = peer(PEERS[method], real, schema, options.peer_python, options.peer_seconds)
         else:
             made = ours(real, schema) if method == "ours" else independent(real, schema)
     except RuntimeError as error:
@@ -163,11 +164,11 @@ def scale(rows: int) -> None:
     print(f"{made:,} rows made")
 
 
-def peer(real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float) -> dict[str, Any]:
-    """SDV's HMA, in its own Python; `RuntimeError` with the reason where it gives no result."""
+def peer(script: Path, real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float) -> dict[str, Any]:
+    """SDV's HMA or MOSTLY AI, in its own Python; `RuntimeError` with the reason where it gives no result."""
     with tempfile.TemporaryDirectory() as folder:
         write_database(real, schema, Path(folder) / "real")
-        command = [python, str(HMA), f"{folder}/real", f"{folder}/made"]
+        command = [python, str(script), f"{folder}/real", f"{folder}/made"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired:
