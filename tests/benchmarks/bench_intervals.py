@@ -56,6 +56,7 @@ def hits(data: pd.DataFrame, encoder: TableEncoder, intervals: list[ReleasedInte
             counts = np.bincount(cells.cell_of(x), minlength=len(cells.low))
             exact = float(counts @ (cells.low / 2 + cells.high / 2)) / counts.sum()
             result["mean, the noise's part"].append(one.low <= exact <= one.high)
+            result[f"  of '{one.column}'"].append(one.low <= exact <= one.high)
             wide = one.within_cells
             result["mean, cells allowed for"].append(one.low - wide <= x.mean() <= one.high + wide)
             continue
