@@ -200,11 +200,12 @@ def run_folder(run_config: RunConfig | None) -> Place | None:
     return where / (run_config.name or "raysynth")
 
 
-def check_storage_path(run_config: RunConfig | None) -> None:
-    """Raise what `run_folder` raises, and `StorageError` where the bucket is missing: before any work."""
-    folder = run_folder(run_config)
-    if folder is not None and is_uri(folder.name):
-        check_writable(folder / "checkpoint.pt")
+def check_storage(model: Method) -> None:
+    """Raise before any work what `run_folder` and `shards_folder` raise, and `StorageError` where a bucket is missing
+    or refuses to be written to."""
+    for folder, first in ((run_folder(model.run_config), "checkpoint.pt"), (shards_folder(model), "manifest.json")):
+        if isinstance(folder, Place) and is_uri(folder.name):
+            check_writable(folder / first)
 
 
 def listed(columns: Any) -> Any:

@@ -16,7 +16,7 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, under, write_model
 from raysynth.files.storage import Target, place
-from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
+from raysynth.fitting.checks import begin_spending, check_storage, listed, resumed_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.persons import regenerators
@@ -200,8 +200,7 @@ class Synthesizer(Shown):
         """Check the parameters, then `learn`."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
-        check_storage_path(self.run_config)
-        shards_folder(self)  # raises where shards cannot be kept
+        check_storage(self)
         self._sampling_seed(self.seed)
         begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range
         self._state = None  # a fit that fails half-way leaves no fitted model

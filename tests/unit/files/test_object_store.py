@@ -183,6 +183,11 @@ def test_storage_that_cannot_be_had_is_refused_before_any_work(
     ):
         with pytest.raises(found, match=message):
             small_vae("run", named).fit(table)
+    with pytest.raises(StorageError, match="'s3://nowhere/kept/manifest.json': there is no bucket 'nowhere'"):
+        small_vae("run", "s3://bucket/runs", keep_shards="s3://nowhere/kept").fit(table)
+    refused(monkeypatch, "upload_part")
+    with pytest.raises(StorageError, match=r"(?s)'s3://bucket/runs/run/checkpoint.pt'.*your rights to it"):
+        small_vae("run", "s3://bucket/runs").fit(table)
 
 
 def test_a_second_fit_takes_the_rows_that_were_kept_in_a_bucket_unless_they_are_damaged(
