@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from outcome import value_of
@@ -18,9 +19,9 @@ from raysynth.related import learning, opened, private
 from raysynth.related.grouping import NO_PARENT, Family
 from raysynth.related.learning import _Extended
 from raysynth.related.making import Made
-from raysynth.related.plan import number_of
+from raysynth.related.plan import code_of, number_of
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.relations import Relation
+from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 from raysynth.schema.table import TableSchema
 
 KEY = Relation("p", "c", ("id",), ("p",))
@@ -190,3 +191,25 @@ def test_drawn_rows_see_ancestors_as_often_as_these_have_children(
     parents = Made(rows, pa.table({"": pa.nulls(3)}), {}, np.zeros(3, int))
     seen = value_of(lambda: private._drawn_context(("p: age",), KEY, parents))
     assert seen.to_pydict() == {"p: age": expected}
+
+
+@pytest.mark.parametrize("differ", [True, False])
+def test_parents_have_the_number_of_their_children_and_a_kind_where_there_are_several(differ: bool) -> None:
+    """Two kinds of parents, whose children lie about 0 or about 10; else all are alike, and no kind is told."""
+    rng = np.random.default_rng(0)
+    of = np.repeat(np.arange(120), 4)
+    x = (10.0 * (of % 2) if differ else 0.0) + rng.normal(0, 0.1, len(of))
+    frames = {
+        "p": pd.DataFrame({"id": np.arange(120), "age": rng.normal(40, 9, 120)}),
+        "c": pd.DataFrame({"p": of, "x": x if differ else np.full(len(of), 1.5), "y": rng.normal(size=len(of))}),
+    }
+    if not differ:
+        frames["c"] = frames["c"].drop(columns="y")
+    schema = DatabaseSchema((TableKeys("p", ("id",)), TableKeys("c")), (KEY,))
+    database = value_of(lambda: opened.open_tables(frames, schema, {}, "error"))
+    found = value_of(lambda: learning._extended(database, 0))["p"]
+    assert found.own[number_of(KEY)].to_pylist() == [4] * 120
+    assert (code_of(KEY) in found.own) == differ
+    if differ:
+        code = found.own[code_of(KEY)].to_numpy()
+        assert not set(code[::2]) & set(code[1::2])
