@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import value_of
 
-from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.distribution import SmoothDistribution, ends_on_grid, smooth
 from raysynth.encoding.quantiles import _searched, quantiles, searched
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution
@@ -272,3 +272,19 @@ def test_ends_of_any_numbers_are_those_of_the_outermost_cells() -> None:
     assert value_of(lambda: free.ends) == (0.1, 3.3)
     whole = replace(free, decimals=0)
     assert value_of(lambda: whole.ends) == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("size", [10.0, 1e4, 1e7])
+def test_large_ends_on_the_grid_stay_however_the_division_rounds(size: float) -> None:
+    """A place is right to some bits of its own size, not to a billionth of one."""
+    ends = np.round(np.random.default_rng(0).uniform(size / 9, size, (200, 2)), 1)
+    for sign in (1, -1):
+        for low, high in np.sort(sign * ends, axis=1):
+            if low < high:
+                cell = SmoothDistribution(np.array([low]), np.array([high]), np.ones(1), 0.0, 1)
+                kept = value_of(lambda cell=cell: ends_on_grid(cell))
+                assert (kept.low[0], kept.high[0]) == pytest.approx((low, high), abs=1e-9 * size)
+                assert cell.ends == pytest.approx((low, high), abs=1e-9 * size)
+                off = replace(cell, low=cell.low - 0.03, high=cell.high + 0.03)
+                moved = value_of(lambda off=off: ends_on_grid(off))
+                assert (moved.low[0], moved.high[0]) == pytest.approx((low, high), abs=1e-9 * size)
