@@ -180,4 +180,7 @@ def test_the_largest_order_is_where_one_gaussians_epsilon_is_least() -> None:
         RunBudget(1.0).orders.tolist() == [a for a in ORDERS if a >= LEAST_ORDER]
         and RunBudget(1.0).most_order == ORDERS[-1]
     )
+    finer, coarser = np.array(ORDERS[:120]) - 1, np.array(ORDERS[119:])
+    for part, ends in ((finer, (0.01, 10.0)), (coarser, (11.0, 2048.0))):  # of even ratios, one behind the other
+        np.testing.assert_allclose(part, np.geomspace(*ends, len(part)))
     assert RunBudget(1.0, ORDERS[-4]).orders.max() == ORDERS[-4]
