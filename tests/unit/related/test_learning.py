@@ -127,8 +127,8 @@ def test_siblings_show_each_other_what_is_not_told_by_their_parent() -> None:
 
 
 def test_a_line_says_how_a_table_is_made() -> None:
-    def said(nested: tuple[Relation, ...] = (), **given: Any) -> str:
-        model: Any = SimpleNamespace(plan=plan(**given), n_rows=1234)
+    def said(nested: tuple[Relation, ...] = (), rules: tuple[str, ...] = (), **given: Any) -> str:
+        model: Any = SimpleNamespace(plan=plan(**given), n_rows=1234, schema=SimpleNamespace(constraints=rules))
         return value_of(lambda: learning._described(model, nested))
 
     assert said() == "table 'c': 1,234 rows, made with its parent in 'p'"
@@ -137,6 +137,7 @@ def test_a_line_says_how_a_table_is_made() -> None:
     assert said((PART,), order="day").endswith("with its parent in 'p', in the order of 'day'")
     assert said(matched=(OTHER,)).endswith(f"; matched: {OTHER}")
     assert said(located=(OTHER,)).endswith(f"; found by the values of the key: {OTHER}")
+    assert said(rules=("r", "s")).endswith("in 'p'; rules: r; s")
     assert said(references=(OTHER,)).endswith(f"; into reference tables: {OTHER}")
 
 
