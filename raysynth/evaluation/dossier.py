@@ -39,6 +39,10 @@ COLUMNS = {
     "inference": "Inference",
     "direct": "Copies and rare values",
 }
+BY_TABLE = (
+    "look at each table by itself, persons together, with run_privacy_attacks (raysynth attack REAL/TABLE "
+    "SYNTHETIC/TABLE --holdout HOLDOUT/TABLE --entity KEY)"
+)
 TRUST = (
     "Trusted: whoever holds the real table and ran the fit, with the machines that it ran on. Not trusted: every "
     "recipient, alone or together, whatever else they know and can compute."
@@ -251,8 +255,7 @@ def privacy_dossier(
         holdout_data: real rows of the same population that it has not seen: every baseline needs them.
         n_targets: of each attack.
         n_experiments: rounds that these targets are dealt out to.
-        entity: the column that says whose each row is, as for `run_privacy_attacks`; None: of a model of sequences
-            their key, so that a person is a sequence.
+        entity: the column that says whose each row is; None: as for `run_privacy_attacks`, of sequences their key.
         seed: of every random choice; None: 0.
         odometer: private folder that counts what is released of this table; the dossier is listed there, without a
             guarantee.
@@ -270,22 +273,16 @@ def privacy_dossier(
             "a dossier needs holdout rows, real rows that the model has not seen: every baseline is theirs"
         )
     fitted: Any = load_synthetic_model(model) if isinstance(model, str | os.PathLike) else model
-    check_of_one_table(
-        fitted,
-        "look at each table by itself, persons together, with run_privacy_attacks (raysynth attack REAL/TABLE "
-        "SYNTHETIC/TABLE --holdout HOLDOUT/TABLE --entity KEY)",
-    )
+    check_of_one_table(fitted, BY_TABLE)
     key = getattr(fitted, "sequence_key", None)
     if not hasattr(fitted, "schema_") or (fitted.learns_sequences and key is None):
         raise ParameterError(
-            "a dossier is made of a fitted model of one table; of an array of sequences nobody is named, so give the "
-            "model a table with a sequence_key"
+            "a dossier is made of a fitted model of one table; an array names nobody: fit a table with a sequence_key"
         )
     record_use(odometer, "a privacy dossier: exact attacks and comparisons")
     tables = pair_tables(real_data, synthetic_data, holdout_data, schema=fitted.schema_, entity=entity or key)
     content = fitted._content()
     played = recipient_risks(tables, fitted, content, n_targets=n_targets, n_experiments=n_experiments, seed=seed or 0)
-    sources = [str(d) for d in (real_data,) if isinstance(d, str | os.PathLike)]
     totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
     return Dossier(
         risks=played.risks,
@@ -296,7 +293,7 @@ def privacy_dossier(
         notes=(*played.notes, *_sampled(played.looked_at, totals)),
         compared=tuple(tables.compared),
         others=tuple(n for n in tables.kinds if n not in tables.compared),
-        source=sources[0] if sources else "",
+        source=str(real_data) if isinstance(real_data, str | os.PathLike) else "",
     )
 
 

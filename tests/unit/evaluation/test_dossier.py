@@ -236,6 +236,6 @@ def test_a_person_of_a_dossier_of_sequences_is_a_sequence(wards: Any) -> None:
     assert all(c.n_members == 60 for c in table.comparisons), "persons, not steps"
     assert not any(c.level == "bad" for r in (api, file) for c in dossier.cells(r).values())
     array = np.random.default_rng(0).normal(size=(30, 3, 2))
-    with pytest.raises(ParameterError, match="a table with a sequence_key"):
+    with pytest.raises(ParameterError, match="fit a table with a sequence_key"):
         of_array = AutoregressiveSequences(epochs=1, seed=0, verbose=False).fit(array)
         privacy_dossier(of_array, real, copies, holdout)
