@@ -29,7 +29,7 @@ TERMS_OF_FEW = 150  # the same of one column's inputs, where cross products are 
 SPARSE_COST = 40  # of a product of two sparse terms, in products of dense ones
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
-FOLDS = 5
+FOLDS = 10
 
 
 @dataclass(frozen=True)

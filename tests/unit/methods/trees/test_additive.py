@@ -57,8 +57,8 @@ def test_a_fold_is_predicted_by_a_fit_to_the_other_rows(shared: bool) -> None:
 
 def test_folds_are_of_one_size_and_keep_persons_together() -> None:
     fold_N = folds(1_003, 5)
-    assert set(np.bincount(fold_N)) == {200, 201} and (fold_N != folds(1_003, 6)).any()
+    assert set(np.bincount(fold_N)) == {100, 101} and (fold_N != folds(1_003, 6)).any()
     person_N = np.repeat(np.arange(50), np.arange(50) % 7 + 1)
     fold_N = folds(len(person_N), 5, RowsOfPersons(person_N, 50, frozenset()))
     assert all(len(set(fold_N[person_N == p])) == 1 for p in range(50))
-    assert set(np.bincount([fold_N[person_N == p][0] for p in range(50)])) == {10}
+    assert set(np.bincount([fold_N[person_N == p][0] for p in range(50)])) == {5}
