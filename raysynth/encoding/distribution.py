@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from raysynth.encoding.pooled_cells import GRID_TOLERANCE, Grid, pooled
+from raysynth.encoding.pooled_cells import Grid, pooled, tolerance
 from raysynth.encoding.shared_cells import Values, shared_cells
 from raysynth.statistics.released import NumericDistribution
 
@@ -132,10 +132,10 @@ class SmoothDistribution:
         inner_low, inner_high = low, high
         if low < self.high[0]:
             place = (low - self.offset) / unit
-            inner_low = float(self.on_grid(np.ceil(place - GRID_TOLERANCE * max(1.0, abs(place)))))
+            inner_low = float(self.on_grid(np.ceil(place - tolerance(place))))
         if self.low[-1] < high:
             place = (high - self.offset) / unit
-            inner_high = float(self.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place)))))
+            inner_high = float(self.on_grid(np.floor(place + tolerance(place))))
         return (inner_low, inner_high) if inner_low <= inner_high else (low, high)
 
     def possible(self, x: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ class SmoothDistribution:
         if not np.isfinite(x) or unit == 0:
             return x
         place = (x - self.offset) / unit
-        on_grid = abs(place - np.rint(place)) <= GRID_TOLERANCE * max(1.0, abs(place))
+        on_grid = abs(place - np.rint(place)) <= tolerance(place)
         on_grid = on_grid or bool(np.float32(self.on_grid(np.rint(place))) == x)  # as a column of float32 has it
         whole = np.rint(place) if on_grid else np.floor(place) if inclusive else np.ceil(place)
         return float(self.offset + (whole + (0.5 if inclusive else -0.5)) * unit)
@@ -272,11 +272,11 @@ def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     low, high = distribution.low.copy(), distribution.high.copy()
     if low[0] < high[0]:
         place = (low[0] - distribution.offset) / unit
-        inward = distribution.on_grid(np.ceil(place - GRID_TOLERANCE * max(1.0, abs(place))))
+        inward = distribution.on_grid(np.ceil(place - tolerance(place)))
         low[0] = inward if inward <= high[0] else low[0]
     if low[-1] < high[-1]:
         place = (high[-1] - distribution.offset) / unit
-        inward = distribution.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place))))
+        inward = distribution.on_grid(np.floor(place + tolerance(place)))
         high[-1] = inward if inward >= low[-1] else high[-1]
     return replace(distribution, low=low, high=high)
 

@@ -91,6 +91,12 @@ def _largest_between(x: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.n
 
 
 GRID_TOLERANCE = 1e-9  # of a place on the grid: errors of float64
+MOST_TOLERANCE = 1e-3  # of a step, however far the place is: an end is not moved to the next one
+
+
+def tolerance(place: float) -> float:
+    """How far from a whole place of a grid a value on it may be found: at least by some of the place's last bits."""
+    return max(min(GRID_TOLERANCE * max(1.0, abs(place)), MOST_TOLERANCE), 4 * float(np.spacing(abs(place))))
 
 
 @dataclass(frozen=True)
