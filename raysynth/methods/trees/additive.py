@@ -25,11 +25,15 @@ from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 MOST_GROUPS = 32  # of the codes of a column
 DENSE_ROWS = 4096
 MOST_TERMS = 1200  # of the design, by coarser groups where a table is wide
+ROWS_OF_A_TERM = 4  # at least, where groups are not as few as they can be
 TERMS_OF_FEW = 150  # the same of one column's inputs, where cross products are not shared
 SPARSE_COST = 40  # of a product of two sparse terms, in products of dense ones
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
 FOLDS = 10
+FIRMER = (1.0, 8.0, 64.0)  # times as much shrinkage of groups, of which the rows of other folds choose
+DECIDING = 3  # folds by which
+SURE_ROWS = 20  # of a term, from which on the least does
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def design_of(
     """
     n, n_columns = codes_CN.shape[1], len(columns)
     shared = most_inputs**2 >= n_columns
-    terms = MOST_TERMS // max(n_columns, 1) if shared else TERMS_OF_FEW // max(most_inputs, 1)
+    terms = min(MOST_TERMS, n // ROWS_OF_A_TERM) // max(n_columns, 1) if shared else TERMS_OF_FEW // max(most_inputs, 1)
     most = int(np.clip(min(terms, n // 40), 4, MOST_GROUPS))
     group = tuple(_groups(codes_CN[c], view, most) for c, view in enumerate(columns))
     slopes = tuple(_slopes(codes_CN[c], view) for c, view in enumerate(columns))
@@ -107,8 +111,9 @@ def additive_predictions(
         inputs: the columns to predict from.
         targets_NK: what to predict.
     """
+    from scipy.linalg import solve
+
     terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
-    ridge = np.diag(np.concatenate([_penalty(design, c) for c in inputs]))
     if design.products is None:
         at = list(inputs)
         products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at], design.fold_N)
@@ -120,22 +125,41 @@ def additive_predictions(
     sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
     every, n, sums_K = of_folds.sum(0), float(rows_G.sum()), sums_GK.sum(0)
 
-    def solved(products: np.ndarray, against: np.ndarray, n: float, sums_K: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Tables of the inputs, and the mean sum (K,) over the rows that they were fitted to."""
-        weights = np.linalg.solve(products + ridge, against[:, 1:] - against[:, :1] * (sums_K / n))
-        parts = np.split(weights, np.cumsum([len(design.terms(c)) for c in inputs])[:-1])
-        return [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)], against[:, 0] @ weights / n
+    def fitted(firmer: float, of_folds_only: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+        """Tables of the inputs, and the sums (N, K) of all rows, or of those of the first folds."""
+        ridge = np.diag(np.concatenate([_penalty(design, c, firmer) for c in inputs]))
+        ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
 
-    tables_FRK, mean_K = solved(products[0], every, n, sums_K)
-    total_NK = _sums(tables_FRK, codes_CN, inputs)
-    for fold, outside in enumerate(products[1:]):
-        at_N = np.flatnonzero(design.fold_N == fold)
-        tables, own_K = solved(outside, every - of_folds[fold], n - rows_G[fold], sums_K - sums_GK[fold])
-        total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
+        def solved(products: np.ndarray, against: np.ndarray, n: float, sums_K: np.ndarray) -> tuple[Any, np.ndarray]:
+            """Tables, and the mean sum (K,) over the rows that they were fitted to."""
+            weights = solve(products + ridge, against[:, 1:] - against[:, :1] * (sums_K / n), assume_a="pos")
+            parts = np.split(weights, ends)
+            return [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)], against[:, 0] @ weights / n
+
+        tables_FRK, mean_K = solved(products[0], every, n, sums_K)
+        total_NK = _sums(tables_FRK, codes_CN, inputs)
+        for fold, outside in enumerate(products[1:][:of_folds_only]):
+            at_N = np.flatnonzero(design.fold_N == fold)
+            tables, own_K = solved(outside, every - of_folds[fold], n - rows_G[fold], sums_K - sums_GK[fold])
+            total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
+        return tables_FRK, total_NK
+
+    firmer = FIRMER[0]
+    if len(products) > 1 and n < SURE_ROWS * len(terms):
+        judged_N = np.flatnonzero(design.fold_N < DECIDING)
+        errors = [_error(fitted(f, DECIDING)[1][judged_N], weighed_NK[judged_N, 1:]) for f in FIRMER]
+        firmer = FIRMER[int(np.argmin(errors))]
+    tables_FRK, total_NK = fitted(firmer)
     return [
         AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
         for k in range(targets_NK.shape[1])
     ]
+
+
+def _error(total_NK: np.ndarray, targets_NK: np.ndarray) -> float:
+    """Squared error of sums less their means, relative to the variance of each target, in the mean."""
+    apart = total_NK - total_NK.mean(0) - targets_NK
+    return float((apart.var(0) / np.maximum(targets_NK.var(0), 1e-12)).mean())
 
 
 def _sums(
@@ -150,10 +174,10 @@ def _ends(design: Design, column: int) -> tuple[int, int]:
     return design.first[column], design.first[column + 1]
 
 
-def _penalty(design: Design, column: int) -> np.ndarray:
+def _penalty(design: Design, column: int, firmer: float) -> np.ndarray:
     n_slopes = design.slopes[column].shape[1]
     n_groups = len(design.terms(column)) - n_slopes
-    return np.concatenate([np.full(n_groups, SHRUNK_BY), np.full(n_slopes, SLOPES_SHRUNK_BY)])
+    return np.concatenate([np.full(n_groups, firmer * SHRUNK_BY), np.full(n_slopes, SLOPES_SHRUNK_BY)])
 
 
 def _table(design: Design, column: int, weights_DK: np.ndarray) -> np.ndarray:

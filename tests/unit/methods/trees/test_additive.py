@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from raysynth.methods.trees import additive
 from raysynth.methods.trees.additive import FOLDS, additive_predictions, design_of, folds
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 
@@ -62,3 +64,17 @@ def test_folds_are_of_one_size_and_keep_persons_together() -> None:
     fold_N = folds(len(person_N), 5, RowsOfPersons(person_N, 50, frozenset()))
     assert all(len(set(fold_N[person_N == p])) == 1 for p in range(50))
     assert set(np.bincount([fold_N[person_N == p][0] for p in range(50)])) == {5}
+
+
+def test_rows_of_other_folds_choose_how_far_groups_are_shrunk() -> None:
+    """Few rows that follow a line, and many groups: steps that each know few rows say less than the slope."""
+    rng = np.random.default_rng(4)
+    columns = [numbers(41)] * 12
+    codes_CN = rng.integers(0, 40, (12, 300))
+    target = (columns[0].value[codes_CN[0]] + rng.normal(size=300))[:, None]
+    design = design_of(codes_CN, columns, 11, folds(300, 5))
+    found = additive_predictions(design, codes_CN, range(12), target)[0]
+    with patch.object(additive, "FIRMER", (1.0,)):
+        least = additive_predictions(design, codes_CN, range(12), target)[0]
+    kept, given_up = (np.corrcoef(p.total_N, target[:, 0])[0, 1] for p in (found, least))
+    assert kept > given_up + 0.02
