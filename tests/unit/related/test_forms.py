@@ -12,9 +12,9 @@ import pytest
 from outcome import value_of
 
 from raysynth.errors import DataError
-from raysynth.related import making
+from raysynth.related import distinct, making
 from raysynth.related.forms import Forms, day_in, of_type
-from raysynth.related.grouping import NO_PARENT, Family
+from raysynth.related.grouping import NO_PARENT, Family, kinds_of
 from raysynth.related.making import Made
 from raysynth.related.rules import check_rules
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -122,10 +122,10 @@ def test_repeated_combinations_are_found_and_partners_want_the_same() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.integers(NO_PARENT, 4, 60), rng.integers(NO_PARENT, 3, 60)
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
-    found = value_of(lambda: making._repeats([first, second]))
+    found = value_of(lambda: distinct.repeats([first, second]))
     assert found.tolist() == [i for i, p in enumerate(pairs) if p in pairs[:i]]
     wanted = rng.integers(NO_PARENT, 5, 60)
-    drawn = [value_of(lambda: making._partners(np.arange(60), wanted, rng)) for _ in range(200)]
+    drawn = [value_of(lambda: distinct._partners(np.arange(60), wanted, rng)) for _ in range(200)]
     assert all((wanted[d] == wanted).all() for d in drawn)
     for row in range(5):
         assert {int(d[row]) for d in drawn} == set(np.flatnonzero(wanted == wanted[row]).tolist())
@@ -144,8 +144,8 @@ def test_rows_of_a_reference_table_are_as_drawn_or_any(nullable: bool) -> None:
     assert lost == ({NO_PARENT} if nullable else {0, 1, 2, 3})
     anyone = value_of(lambda: making._places(pa.table({"x": [1] * 90}), relation, 4, rng))
     assert set(anyone.tolist()) == {0, 1, 2, 3}
-    assert making._kinds(pa.table({"x": [1, None]}), "x", 7).tolist() == [1, NO_PARENT]
-    assert making._kinds(pa.table({"x": [1, None]}), "y", 7).tolist() == [7, 7]
+    assert kinds_of(pa.table({"x": [1, None]}), "x", 7).tolist() == [1, NO_PARENT]
+    assert kinds_of(pa.table({"x": [1, None]}), "y", 7).tolist() == [7, 7]
 
 
 def test_rows_see_their_parents_and_what_these_see() -> None:
@@ -161,13 +161,13 @@ def test_keys_of_several_parents_do_not_repeat_after_exchanges() -> None:
     parents = {one: np.repeat(np.arange(5), 4), two: rng.permutation(np.tile(np.arange(10), 2))}
     made = Made(pa.table({"x": np.arange(20)}), pa.table({}), dict(parents), np.zeros(20, int))
     model: Any = SimpleNamespace(plan=SimpleNamespace(keys=[("p", "q")], matched=[two]))
-    assert len(making._repeats(list(parents.values())))
-    value_of(lambda: making._without_repeats(model, made, rng))
-    assert not len(making._repeats([made.parents[one], made.parents[two]]))
+    assert len(distinct.repeats(list(parents.values())))
+    value_of(lambda: distinct.exchange_parents(model, made.rows, made.parents, rng))
+    assert not len(distinct.repeats([made.parents[one], made.parents[two]]))
     assert np.bincount(made.parents[two]).tolist() == [2] * 10
     other: Any = SimpleNamespace(plan=SimpleNamespace(keys=[("p", "z"), ("p",)], matched=[two]))
     kept = Made(made.rows, made.context, {one: parents[one], two: np.zeros(20, int)}, made.place)
-    making._without_repeats(other, kept, rng)
+    distinct.exchange_parents(other, kept.rows, kept.parents, rng)
     assert not kept.parents[two].any(), "a key of other columns is none of theirs"
 
 
@@ -214,5 +214,5 @@ def test_rows_that_break_a_rule_are_counted(
 
 def test_the_first_row_of_each_whole_key_is_kept() -> None:
     rows = pa.table({"a": ["x", "y", "x", None, "x", "y"], "b": pa.array([1, 1, 1, 1, 2, None])})
-    assert value_of(lambda: making._first_of_each(rows, ("a", "b"))).tolist() == [0, 1, 4]
-    assert value_of(lambda: making._first_of_each(rows, ("a",))).tolist() == [0, 1]
+    assert value_of(lambda: distinct._first_of_each(rows, ("a", "b"))).tolist() == [0, 1, 4]
+    assert value_of(lambda: distinct._first_of_each(rows, ("a",))).tolist() == [0, 1]
