@@ -137,18 +137,16 @@ def _text(array: pa.Array) -> pa.DictionaryArray:
 
 def _one_spelling(array: pa.Array) -> pa.Array:
     """Floats without a negative zero and without NaN, which is null; others as they are."""
-    if not pt.is_floating(array.type):
+    if not pt.is_floating(array.type) or not len(array):
         return array
-    x = array.to_numpy(zero_copy_only=False)  # NaN where null
-    bits = x.view(f"i{x.itemsize}")
-    negative_zero = bits.min(initial=0) == np.iinfo(bits.dtype).min  # the sign and nothing else
+    type_ = np.dtype(array.type.to_pandas_dtype())
+    held = np.frombuffer(array.buffers()[1], type_, len(array), type_.itemsize * array.offset)  # anything where null
+    negative_zero = np.iinfo(f"i{type_.itemsize}").min  # the sign and nothing else, as a whole number of that size
     with np.errstate(invalid="ignore"):  # some payloads of NaN signal
-        if array.null_count == 0 and not np.isnan(x.min(initial=0)):
-            is_nan = None  # as in most columns: seen without looking at each row
-        else:
-            is_nan = np.isnan(x)
-        nan_values = is_nan is not None and np.count_nonzero(is_nan) > array.null_count
-        return pa.array(x + x.dtype.type(0), array.type, mask=is_nan) if negative_zero or nan_values else array
+        if held.view(f"i{type_.itemsize}").min() != negative_zero and not np.isnan(held.min()):
+            return array  # as most columns: seen without a copy
+        x = array.to_numpy(zero_copy_only=False)  # NaN where null
+        return pa.array(x + type_.type(0), array.type, mask=np.isnan(x))
 
 
 def _noun(type_: pa.DataType) -> str:
