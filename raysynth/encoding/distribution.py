@@ -75,6 +75,12 @@ class SmoothDistribution:
         """Index of the cell that each value belongs to; values outside go to the first or last."""
         return np.searchsorted(self.boundaries, x, side="right")
 
+    def is_atom(self, x: np.ndarray) -> np.ndarray:
+        """Whether each value (N,) is, to the last bit, that of an atom."""
+        atoms = np.append(-np.inf, self.low[self.low == self.high])  # ascending
+        found: np.ndarray = atoms[behind(atoms[1:], x)] == x
+        return found
+
     def rank(self, x: np.ndarray) -> np.ndarray:
         """Rank in [0, 1] of each value; the middle of its jump for an atom."""
         cell = self.cell_of(x)
@@ -118,25 +124,24 @@ class SmoothDistribution:
         elif self.decimals is not None:
             x = np.round(x, self.decimals)
         if self.exact_atoms:
-            atoms = self.low[self.low == self.high]
-            is_atom = atoms[np.searchsorted(atoms[1:], drawn, side="right")] == drawn
-            x = np.where(is_atom, drawn, x)
+            x = np.where(self.is_atom(drawn), drawn, x)
         return np.clip(x, *self.ends)
 
     @property
     def ends(self) -> tuple[float, float]:
         """The smallest and the largest value on the grid of the real ones that lie in the protected range."""
-        low, high, unit = float(self.low[0]), float(self.high[-1]), self.unit
-        if unit == 0:
+        low, high = float(self.low[0]), float(self.high[-1])
+        if self.unit == 0:
             return low, high
-        inner_low, inner_high = low, high
-        if low < self.high[0]:
-            place = (low - self.offset) / unit
-            inner_low = float(self.on_grid(np.ceil(place - tolerance(place))))
-        if self.low[-1] < high:
-            place = (high - self.offset) / unit
-            inner_high = float(self.on_grid(np.floor(place + tolerance(place))))
+        inner_low = self.inner(low, upwards=True) if low < self.high[0] else low
+        inner_high = self.inner(high, upwards=False) if self.low[-1] < high else high
         return (inner_low, inner_high) if inner_low <= inner_high else (low, high)
+
+    def inner(self, end: float, *, upwards: bool) -> float:
+        """The value of the grid at an end, else the next one upwards or downwards."""
+        place = (end - self.offset) / self.unit
+        whole = np.ceil(place - tolerance(place)) if upwards else np.floor(place + tolerance(place))
+        return float(self.on_grid(whole))
 
     def possible(self, x: np.ndarray) -> np.ndarray:
         """Rounded values, those between two cells moved to the nearest one: for decoders that draw from no cell."""
@@ -171,6 +176,15 @@ class SmoothDistribution:
         on_grid = on_grid or bool(np.float32(self.on_grid(np.rint(place))) == x)  # as a column of float32 has it
         whole = np.rint(place) if on_grid else np.floor(place) if inclusive else np.ceil(place)
         return float(self.offset + (whole + (0.5 if inclusive else -0.5)) * unit)
+
+
+def behind(edges: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """How many of the ascending edges are at most each value (N,)."""
+    if len(x) < MANY or not len(edges):
+        return np.searchsorted(edges, x, side="right")
+    from raysynth.encoding.quantiles import searched
+
+    return searched(edges, x)
 
 
 def _unit(decimals: int | None) -> float:
@@ -266,17 +280,14 @@ def _without_empty(distribution: NumericDistribution) -> NumericDistribution:
 
 def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     """Both ends moved inwards to values with the column's decimals and step, since clipping gives the ends."""
-    unit = distribution.unit
-    if unit == 0:
+    if distribution.unit == 0:
         return distribution
     low, high = distribution.low.copy(), distribution.high.copy()
     if low[0] < high[0]:
-        place = (low[0] - distribution.offset) / unit
-        inward = distribution.on_grid(np.ceil(place - tolerance(place)))
+        inward = distribution.inner(low[0], upwards=True)
         low[0] = inward if inward <= high[0] else low[0]
     if low[-1] < high[-1]:
-        place = (high[-1] - distribution.offset) / unit
-        inward = distribution.on_grid(np.floor(place + tolerance(place)))
+        inward = distribution.inner(high[-1], upwards=False)
         high[-1] = inward if inward >= low[-1] else high[-1]
     return replace(distribution, low=low, high=high)
 

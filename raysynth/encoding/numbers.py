@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.calendar import Calendar, calendar_of
-from raysynth.encoding.distribution import MANY, CellSize, SmoothDistribution, ends_on_grid, smooth
+from raysynth.encoding.distribution import CellSize, SmoothDistribution, behind, ends_on_grid, smooth
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -218,15 +218,13 @@ class NumericEncoder:
         if self.calendar is None:
             return self.to_arrow(x, missing)
         cells = self.distribution
-        atoms = np.append(-np.inf, cells.low[cells.low == cells.high])  # ascending
-        is_atom = atoms[_behind(atoms[1:], x)] == x
-        free = np.flatnonzero(~is_atom & ~missing)
+        free = np.flatnonzero(~cells.is_atom(x) & ~missing)
         if not len(free):
             return self.to_arrow(x, missing)
         whole = self._whole(cells.rounded(np.where(missing, cells.low[0], x)))
         low, high = self._whole(cells.rounded(np.array([cells.low[0], cells.high[-1]]))).tolist()
         ends = self._whole(np.concatenate([cells.low, cells.high])).astype(float)
-        at = _behind(cells.low, x[free]) - 1
+        at = behind(cells.low, x[free]) - 1
         widths = (ends[len(cells.low) :] - ends[: len(cells.low)])[np.clip(at, 0, None)]
         whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng, widths)
         whole_type = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
@@ -263,15 +261,6 @@ class NumericEncoder:
             info = np.iinfo(self.dtype.to_pandas_dtype())
             whole = np.clip(whole, info.min, info.max)
         return whole
-
-
-def _behind(edges: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """How many of the ascending edges are at most each value (N,)."""
-    if len(x) < MANY or not len(edges):
-        return np.searchsorted(edges, x, side="right")
-    from raysynth.encoding.quantiles import searched
-
-    return searched(edges, x)
 
 
 def to_numbers(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:

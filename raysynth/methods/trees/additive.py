@@ -111,54 +111,93 @@ def additive_predictions(
         inputs: the columns to predict from.
         targets_NK: what to predict.
     """
-    from scipy.linalg import solve
-
-    terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
-    if design.products is None:
-        at = list(inputs)
-        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at], design.fold_N)
-    else:
-        products = tuple(p[np.ix_(terms, terms)] for p in design.products)
-    weighed_NK = np.column_stack([np.ones(len(targets_NK)), targets_NK - targets_NK.mean(0)])
-    of_folds = np.concatenate([_against(design, c, codes_CN[c], weighed_NK) for c in inputs], axis=1)  # (G, D, 1 + K)
-    rows_G = np.bincount(design.fold_N).astype(float)
-    sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
-    every, n, sums_K = of_folds.sum(0), float(rows_G.sum()), sums_GK.sum(0)
-
-    def fitted(firmer: float, of_folds_only: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
-        """Tables of the inputs, and the sums (N, K) of all rows, or of those of the first folds."""
-        ridge = np.diag(np.concatenate([_penalty(design, c, firmer) for c in inputs]))
-        ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
-
-        def solved(products: np.ndarray, against: np.ndarray, n: float, sums_K: np.ndarray) -> tuple[Any, np.ndarray]:
-            """Tables, and the mean sum (K,) over the rows that they were fitted to."""
-            weights = solve(products + ridge, against[:, 1:] - against[:, :1] * (sums_K / n), assume_a="pos")
-            parts = np.split(weights, ends)
-            return [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)], against[:, 0] @ weights / n
-
-        tables_FRK, mean_K = solved(products[0], every, n, sums_K)
-        total_NK = _sums(tables_FRK, codes_CN, inputs)
-        for fold, outside in enumerate(products[1:][:of_folds_only]):
-            at_N = np.flatnonzero(design.fold_N == fold)
-            tables, own_K = solved(outside, every - of_folds[fold], n - rows_G[fold], sums_K - sums_GK[fold])
-            total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
-        return tables_FRK, total_NK
-
+    every, *outside = _moments(design, codes_CN, inputs, targets_NK)
     firmer = FIRMER[0]
-    if len(products) > 1 and n < SURE_ROWS * len(terms):
+    if outside and every.n < SURE_ROWS * len(every.products):
         judged_N = np.flatnonzero(design.fold_N < DECIDING)
-        errors = [_error(fitted(f, DECIDING)[1][judged_N], weighed_NK[judged_N, 1:]) for f in FIRMER]
+        errors = []
+        for f in FIRMER:
+            found_NK = np.zeros(targets_NK.shape)
+            for fold, moments in enumerate(outside[:DECIDING]):
+                _foresee(design, codes_CN, inputs, moments, f, fold, found_NK)
+            errors.append(_error(found_NK[judged_N], targets_NK[judged_N]))
         firmer = FIRMER[int(np.argmin(errors))]
-    tables_FRK, total_NK = fitted(firmer)
+    tables_FRK, mean_K = _fitted(design, inputs, every, firmer)
+    total_NK = _sums(tables_FRK, codes_CN, inputs)
+    for fold, moments in enumerate(outside):
+        _foresee(design, codes_CN, inputs, moments, firmer, fold, total_NK, mean_K)
     return [
         AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
         for k in range(targets_NK.shape[1])
     ]
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """What a fit to some rows needs.
+
+    Args:
+        products: of the inputs' terms, less their means, (D, D).
+        against: of the terms with 1 and with each target less its mean over the table, (D, 1 + K).
+        n: rows. sums_K: of these targets.
+    """
+
+    products: np.ndarray
+    against: np.ndarray
+    n: float
+    sums_K: np.ndarray
+
+
+def _moments(design: Design, codes_CN: np.ndarray, inputs: Sequence[int], targets_NK: np.ndarray) -> list[_Moments]:
+    """Those of all rows, and of the rows outside each fold."""
+    if design.products is None:
+        at = list(inputs)
+        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at], design.fold_N)
+    else:
+        terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
+        products = tuple(p[np.ix_(terms, terms)] for p in design.products)
+    weighed_NK = np.column_stack([np.ones(len(targets_NK)), targets_NK - targets_NK.mean(0)])
+    against_GDK = np.concatenate([_against(design, c, codes_CN[c], weighed_NK) for c in inputs], axis=1)
+    rows_G = np.bincount(design.fold_N).astype(float)
+    sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
+    every = _Moments(products[0], against_GDK.sum(0), float(rows_G.sum()), sums_GK.sum(0))
+    folds = zip(products[1:], against_GDK, rows_G, sums_GK, strict=False)  # without folds there is one of all rows
+    return [every, *(_Moments(p, every.against - a, every.n - n, every.sums_K - s) for p, a, n, s in folds)]
+
+
+def _fitted(
+    design: Design, inputs: Sequence[int], moments: _Moments, firmer: float
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The addends (R, K) of each input's codes, and the mean sum (K,) over the rows that they were fitted to."""
+    from scipy.linalg import solve
+
+    ridge = np.diag(np.concatenate([_penalty(design, c, firmer) for c in inputs]))
+    right = moments.against[:, 1:] - moments.against[:, :1] * (moments.sums_K / moments.n)
+    weights = solve(moments.products + ridge, right, assume_a="pos")
+    parts = np.split(weights, np.cumsum([len(design.terms(c)) for c in inputs])[:-1])
+    tables = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
+    return tables, moments.against[:, 0] @ weights / moments.n
+
+
+def _foresee(
+    design: Design,
+    codes_CN: np.ndarray,
+    inputs: Sequence[int],
+    moments: _Moments,
+    firmer: float,
+    fold: int,
+    total_NK: np.ndarray,
+    mean_K: float | np.ndarray = 0.0,
+) -> None:
+    """Put into `total_NK` the sums of a fold's rows by a fit to the others (`moments`), whose mean becomes `mean_K`."""
+    at_N = np.flatnonzero(design.fold_N == fold)
+    tables, own_K = _fitted(design, inputs, moments, firmer)
+    total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
+
+
 def _error(total_NK: np.ndarray, targets_NK: np.ndarray) -> float:
-    """Squared error of sums less their means, relative to the variance of each target, in the mean."""
-    apart = total_NK - total_NK.mean(0) - targets_NK
+    """Variance of the errors of sums, relative to that of each target, in the mean."""
+    apart = total_NK - targets_NK
     return float((apart.var(0) / np.maximum(targets_NK.var(0), 1e-12)).mean())
 
 

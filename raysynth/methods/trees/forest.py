@@ -44,7 +44,11 @@ class Score:
         total = self.tables[0].take(codes_FN[0])
         for table, codes_N in zip(self.tables[1:], codes_FN[1:], strict=True):
             total += table.take(codes_N)
-        return self.rank.take(self.steps(total))
+        return self.of(total)
+
+    def of(self, total_N: np.ndarray) -> np.ndarray:
+        """Rank (N,) of each sum."""
+        return self.rank.take(self.steps(total_N))
 
     def steps(self, total_N: np.ndarray) -> np.ndarray:
         """The step (N,) that each sum lies in."""

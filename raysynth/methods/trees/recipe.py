@@ -128,10 +128,10 @@ def learn_column(
         predictions = _telling(task, codes_CN, design, targets_NK)
     scores = tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
-    forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
+    forest = Forest(task.inputs, orders, (), **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
-    for score, prediction, x_N in zip(scores, predictions, x_FN[len(task.inputs) :], strict=False):
-        x_N[:] = score.rank.take(score.steps(prediction.total_N))  # as other rows predict it
+    foreseen = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
+    x_FN = np.vstack([x_FN, *foreseen]).astype(np.int32) if foreseen else x_FN
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons, one_each)
     located, residual = None, None
@@ -152,7 +152,7 @@ def learn_column(
         data = replace(data, ranks=located.plain)
     grown, in_use, is_residual = grow(data, rule, rng, residual)
     if located is not None and is_residual:
-        return replace(forest, scores=(), run=None, location=located.location, **grown)
+        return replace(forest, run=None, location=located.location, **grown)
     return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 

@@ -12,6 +12,7 @@ from raysynth.encoding import shared_cells as shared
 from raysynth.encoding.pooled_cells import Grid, pooled, wide_gaps, without_lone_cuts
 from raysynth.encoding.shared_cells import Cell, Values, coarse_quantiles
 from raysynth.statistics.released import NumericDistribution
+from tests.unit.encoding.test_shared_cells import Persons
 
 Triple = tuple[float, float, float]
 
@@ -176,17 +177,6 @@ def test_cells_are_pooled_by_mass_between_atoms_and_wide_gaps(seed: int) -> None
     found = value_of(lambda: pooled(values, grid, atom_rows, each))
     expected = pooled_by_loops(low.tolist(), high.tolist(), counts.tolist(), grid, atom_rows, each)
     np.testing.assert_allclose(np.stack(found, 1), expected, atol=1e-9)
-
-
-class Persons:
-    """Who has a row in each cell."""
-
-    def __init__(self, of_cells: list[set[int]], k: int) -> None:
-        self.of_cells, self.k = of_cells, k
-
-    def are_enough(self, first: int, after: int) -> bool:
-        """Whether they are k at least."""
-        return len(set().union(*self.of_cells[first:after])) >= self.k
 
 
 def coarsest(low: float, high: float) -> float:
