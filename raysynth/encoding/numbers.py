@@ -11,7 +11,7 @@ kept, every knot has a place of its own and comes back exactly, and so does ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from raysynth.encoding.distribution import CellSize, SmoothDistribution, behind,
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.statistics.released import EXACT_DOUBLE, NumericDistribution
+from raysynth.statistics.released import EXACT_DOUBLE, NoisedMean, NumericDistribution
 
 MOST_PLACES = 1 << 35  # between two knots: 2**17 of them (65,536 cells) stay within the whole numbers of float64
 _LARGEST = np.nextafter(2.0**64, 0)
@@ -159,6 +159,7 @@ class NumericEncoder:
         distribution: of the values, or of their places on the line.
         line: of whole numbers that float64 does not hold; None for all others.
         calendar: the steps of the calendar that drawn times are put on; None for none.
+        noised: the mean by noised counts, of numbers and not of places; None without noise, or in files of before.
     """
 
     name: str
@@ -167,6 +168,7 @@ class NumericEncoder:
     distribution: SmoothDistribution
     line: WholeLine | None = None
     calendar: Calendar | None = None
+    noised: NoisedMean | None = None
 
     def with_calendar(self, released: NumericDistribution, rare_threshold: int, kept: np.ndarray) -> Self:
         """The encoder with the steps of the calendar that its times keep to.
@@ -245,6 +247,8 @@ class NumericEncoder:
         arrays = {k: getattr(self.distribution, k) for k in ("low", "high", "share")}
         if self.calendar is not None:
             meta["calendar"] = self.calendar.to_meta()
+        if self.noised is not None:
+            meta["noised_mean"] = asdict(self.noised)
         if self.line is None:
             return meta, arrays
         line = {"line_knots": self.line.knots, "line_places": self.line.places}
@@ -312,6 +316,7 @@ def protected_fields(
         "dtype": column.arrow_type,
         "distribution": distribution,
         "line": line,
+        "noised": released.noised,
     }
 
 
@@ -344,7 +349,8 @@ def stored_fields(column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, 
         raise inconsistent(column.name)
     try:
         calendar = Calendar.from_meta(meta.get("calendar"), column.arrow_type)
-    except (ValueError, TypeError, KeyError):
+        noised = NoisedMean(**{k: float(x) for k, x in meta["noised_mean"].items()}) if "noised_mean" in meta else None
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise inconsistent(column.name) from None
     line = None
     if "line_step" in meta:
@@ -360,6 +366,7 @@ def stored_fields(column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, 
         "distribution": SmoothDistribution(low, high, share, **{k: meta[k] for k in _SCALARS}, exact_atoms=exact),
         "line": line,
         "calendar": calendar,
+        "noised": noised,
     }
 
 

@@ -1,13 +1,16 @@
 """How far what a private model knows of each column may be off because of noise: from the model's file alone.
 
 Noise is of a known law, so each released figure has an interval that needs no look at the rows. It covers noise alone.
-What a model adds is named apart: `within_cells`, the most that a mean may be off because values inside a released
-interval are taken as spread evenly over it; how a method joins the columns, and the chance of a sample, come on top.
+What is not noise is named apart: `within_cells`, the most that a mean may be off because a value counts as the middle
+of its cell; how a method joins the columns, and the chance of a sample, come on top.
 
 Counts of declared values were made to add up to the noised number of rows, by a shift that all K of them share: their
 errors are those of the noise less its mean, and a K-th of the error of the number of rows. Where a count came out below
-zero it became zero; then intervals cover a little more, and that of a mean reaches farther to the side from which such
-counts pull it: where most of a range is empty, all that noise leaves there lies on one side.
+zero it became zero; then intervals cover a little more.
+
+A mean's interval is that of the mean by the noised counts as they came out, some below zero: a sum with known weights,
+which noise moves to no side (`unbiased_mean` of `dp/mechanisms/histogram.py`). The model has no counts below zero, so
+its own mean is pulled to where most of a range is empty, and may lie outside the interval: that it does is told.
 """
 
 from __future__ import annotations
@@ -17,11 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy.special import ndtri
 
 from raysynth.dp.accounting.ledger import MOST_LEVELS, Event, Mechanism
-from raysynth.dp.mechanisms.histogram import simplex
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
@@ -29,10 +30,6 @@ from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DRAWS = 100  # of noise
-MOST_EMPTY = 128  # cells in one gap
-SEEN = 2.0  # standard deviations of a count that are taken for rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class ReleasedInterval:
         estimate: as the model has it.
         low, high: where the table's own figure lies with probability `level`, as far as noise goes.
         level: in (0, 1).
-        within_cells: of a mean: the most that it may be off besides, because of where values lie in their cells.
+        within_cells: of a mean: the most that it may be off besides, because of where values lie in the counted cells.
     """
 
     column: str
@@ -147,49 +144,16 @@ def _of_categories(
 
 
 def _of_numbers(column: NumericEncoder, sigma: float, known: _Known) -> Iterator[ReleasedInterval]:
-    """The missing values, and the mean: the middles of the cells, weighted by counts that each have noise."""
-    cells = column.distribution
+    """The missing values, and the mean: the model's, and the interval of that of the noised counts as they were."""
+    cells, noised = column.distribution, column.noised
     yield from known.of_share(column.name, None, cells.missing_share, sigma)
-    middle, width = cells.low / 2 + cells.high / 2, cells.high - cells.low
-    mean = float(cells.share @ middle)
-    present = max(known.n_rows * (1 - cells.missing_share), 1.0)
-    away = middle - mean
-    noise, shift = known.z * sigma * float(np.sqrt((away**2).sum())), known.rows_half * float(away.mean())
-    half = math.hypot(noise, shift) / present
-    empty = _between(cells.low, cells.high) - mean
-    rows = np.append(cells.share * present, np.zeros(len(empty)))
-    pulled = _pulled(rows, np.append(away, empty), sigma) / present
-    low, high = mean - half - max(pulled, 0.0), mean + half - min(pulled, 0.0)
-    within = float(cells.share @ width) / 2
-    yield ReleasedInterval(column.name, "mean", None, mean, low, high, known.level, within)
-
-
-def _between(low_K: np.ndarray, high_K: np.ndarray) -> np.ndarray:
-    """Middles of the cells that were released as empty and so are in no distribution: as wide as those beside them."""
-    order = np.argsort(low_K)
-    low, high = low_K[order], high_K[order]
-    if len(low) < 2:
-        return np.empty(0)
-    wide = np.maximum(high - low, np.diff(np.unique(low)).min(initial=np.inf))
-    found = []
-    for i in range(len(low) - 1):
-        width, begin = max(wide[i], wide[i + 1]), low[i] + wide[i]
-        n = int(min(round((low[i + 1] - begin) / width), MOST_EMPTY))
-        found.append(begin + (np.arange(n) + 0.5) * (low[i + 1] - begin) / max(n, 1))
-    return np.concatenate(found)
-
-
-def _pulled(rows_K: np.ndarray, away_K: np.ndarray, sigma: float) -> float:
-    """How far noise pulls the sum of distances from the mean because no count is below zero, in the mean of draws.
-
-    Noise is drawn once more, on the counts that it lets one see, and these are then brought to the same sum again.
-    """
-    seen_K = np.where(rows_K > SEEN * sigma, rows_K, 0.0)
-    if not seen_K.any():
-        return 0.0
-    rng = np.random.default_rng(0)
-    drawn = [simplex(seen_K + rng.normal(0, sigma, len(seen_K)), seen_K.sum()) for _ in range(DRAWS)]
-    return float((np.mean(drawn, axis=0) - seen_K) @ away_K)
+    if noised is None:
+        return
+    middle = cells.low / 2 + cells.high / 2
+    mean = float(cells.share @ (middle if column.line is None else column.line.number(middle).astype(float)))
+    half = math.hypot(known.z * noised.sigma, known.rows_half * noised.per_row)
+    low, high = (min(max(noised.mean + x, noised.low), noised.high) for x in (-half, half))
+    yield ReleasedInterval(column.name, "mean", None, mean, low, high, known.level, noised.within)
 
 
 def _sigma(event: Event) -> float:

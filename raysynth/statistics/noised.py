@@ -378,6 +378,7 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     missing = min(missing, n_rows - LEAST_PRESENT) if _seen_missing(column, missing, sigma) else 0.0
     levels = [LevelCounts(noised_counts(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     known = math.hypot(scope.row_count_sigma, sigma if column.nullable else 0.0)
+    mean = grid.mean(levels, n_rows - missing, sigma if column.nullable else 0.0)
     if column.bounds is None and len(levels) == 1:
         shown = interval_shown(levels[0].counts, sigma, n_rows - missing, known, cost=END_COST)
         grid, rows = with_tails(levels[0], grid, shown, n_rows - missing, column)
@@ -388,6 +389,5 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
         runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
         runs = with_ends(runs, n_rows - missing)
-    return NoisedColumn(
-        column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
-    )
+    distribution = replace(grid.distribution(runs.first, runs.counts, missing), noised=mean)
+    return NoisedColumn(column.name, n_rows, missing, numbers=Noised(distribution, event))

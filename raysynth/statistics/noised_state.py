@@ -14,7 +14,7 @@ from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.errors import ModelFileError
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
-from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution, from_plain, to_plain
+from raysynth.statistics.released import CategoryCounts, Noised, NoisedMean, NumericDistribution, from_plain, to_plain
 
 _CELLS = ("low", "high", "counts")  # arrays of a distribution
 
@@ -55,7 +55,9 @@ def from_state(meta: dict[str, Any], arrays: dict[str, np.ndarray], schema: Tabl
                 counts = Noised(found, _event_in(entry["counts"]["event"]))
             if "numbers" in entry:
                 cells = {k: arrays[f"{i}.{k}"] for k in _CELLS}
-                distribution = NumericDistribution(**{**entry["numbers"]["value"], **cells})
+                value = {**entry["numbers"]["value"], **cells}
+                value["noised"] = None if value.get("noised") is None else NoisedMean(**value["noised"])
+                distribution = NumericDistribution(**value)
                 numbers = Noised(distribution, _event_in(entry["numbers"]["event"]))
             columns[name] = NoisedColumn(name, entry["n_rows"], entry["missing"], counts, numbers)
         return NoisedStatistics(int(meta["n_rows"]), columns)

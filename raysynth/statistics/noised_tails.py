@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow.types as pt
 
 from raysynth.data.total_cast import held_ticks
-from raysynth.dp.mechanisms.histogram import FAN_OUT, LevelCounts, simplex
+from raysynth.dp.mechanisms.histogram import FAN_OUT, LevelCounts, consistent, simplex, unbiased_mean
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.noised_range import END_COST, interval_shown, with_margin
-from raysynth.statistics.released import NumericDistribution
+from raysynth.statistics.released import NoisedMean, NumericDistribution
 
 MOST_VALUES = 1 << 17
 INTERVALS = 1 << 16
@@ -64,6 +64,13 @@ class ValueGrid:
         return NumericDistribution(
             low, high, counts, missing, mean, variance**0.5, self.decimals, bool((low == high).all()), largest
         )
+
+    def mean(self, levels: list[LevelCounts], total: float, missing_sigma: float) -> NoisedMean:
+        """The mean by the noised counts of all leaves, of `total` rows; the missing ones have noise, too."""
+        low, high = float(self.low[0]), float(self.high[-1])
+        mean, sigma, per_row = unbiased_mean(levels, self.low / 2 + self.high / 2, total)
+        within = float(simplex(consistent(levels)[0], total) @ (self.high / 2 - self.low / 2)) / total
+        return NoisedMean(mean, math.hypot(sigma, per_row * missing_sigma), per_row, within, low, high)
 
 
 def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:

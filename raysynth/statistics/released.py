@@ -105,6 +105,26 @@ class CategoryCounts:
 
 
 @dataclass(frozen=True)
+class NoisedMean:
+    """The mean of a column by its noised counts as they were released, before any was raised to zero: without bias.
+
+    Args:
+        mean: of the present values; those beyond `low` and `high` count as these.
+        sigma: standard deviation of its noise.
+        per_row: how far it is moved by each row that the number of rows is off.
+        within: the most that it may be off besides, because of where values lie in the cells that were counted.
+        low, high: ends of the counted range.
+    """
+
+    mean: float
+    sigma: float
+    per_row: float
+    within: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class NumericDistribution:
     """The distribution of one numeric column as ordered cells [low, high] with counts.
 
@@ -123,6 +143,7 @@ class NumericDistribution:
         sharers: where persons are counted, who shares each cell; None: each row is a person.
         calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
         whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
+        noised: of noised counts: their mean without bias; None: not noised.
     """
 
     low: np.ndarray
@@ -138,6 +159,7 @@ class NumericDistribution:
     sharers: Sharing | None = None
     calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None
+    noised: NoisedMean | None = None
 
     @property
     def total(self) -> float:

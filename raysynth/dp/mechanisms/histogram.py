@@ -92,6 +92,38 @@ def consistent(levels: list[LevelCounts]) -> list[np.ndarray]:
     return result[::-1]
 
 
+def unbiased_mean(levels: list[LevelCounts], values: np.ndarray, total: float) -> tuple[float, float, float]:
+    """The mean of values that the leaves hold, by noised counts as they are: no bias, whatever the noise.
+
+    With the least-squares counts c of `consistent` and any number m, m + sum c (values - m) / total is the mean, and
+    linear in the noised counts, some of which are below zero: their expectation is the table's own sum. Raised to zero,
+    counts of many empty leaves far from the others would pull it there. m is chosen so that its noise is least:
+    the covariance of two sums with weights v and w is sigma^2 v' (A'A)^-1 w, A being the levels' sums of leaves, and
+    (A'A)^-1 w is what `consistent` makes of levels that are w at the leaves and zero above.
+
+    Args:
+        levels: noised counts, leaves first, of one standard deviation.
+        values: of the leaves, shape (L,).
+        total: rows of all leaves together, from elsewhere.
+
+    Returns:
+        The mean, the standard deviation of its noise, and how far it is moved by each row that `total` is off.
+    """
+    middle, half = values[0] / 2 + values[-1] / 2, max(values[-1] / 2 - values[0] / 2, 1e-300)
+    place_L, one_L = (values - middle) / half, np.ones(len(values))
+
+    def inverse(weight_L: np.ndarray) -> np.ndarray:
+        above = [LevelCounts(np.zeros(len(own.counts)), own.sigma) for own in levels[1:]]
+        return consistent([LevelCounts(weight_L, levels[0].sigma), *above])[0]
+
+    of_place_L, of_one_L = inverse(place_L), inverse(one_L)
+    at = float(place_L @ of_one_L) / float(one_L @ of_one_L)
+    variance = float(place_L @ of_place_L) - at * float(place_L @ of_one_L)
+    apart = float(consistent(levels)[0] @ (place_L - at)) / total
+    noise = levels[0].sigma * float(np.sqrt(max(variance, 0.0))) / total
+    return middle + half * (at + apart), half * noise, half * apart / total
+
+
 def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
     """The histogram that the noise lets one see: a node is split only where its children differ beyond the noise.
 
