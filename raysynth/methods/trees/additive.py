@@ -267,40 +267,46 @@ def _products(
 ) -> tuple[np.ndarray, ...]:
     """Cross products (D, D) of the terms of some columns, less their means: of all rows, and of those outside each fold
     where there are several."""
-    from scipy import sparse
-
-    n = codes_CN.shape[1]
-    blocks = []
-    for codes_N, g, s in zip(codes_CN, group, slopes, strict=True):
-        places = g[codes_N]
-        blocks.append(sparse.csr_matrix((np.ones(n), places, np.arange(n + 1)), shape=(n, int(g.max()) + 1)))
-        if s.shape[1]:
-            blocks.append(sparse.csr_matrix(s[codes_N]))
-    terms = sparse.hstack(blocks, format="csr")
-    parts = (
-        [terms[np.flatnonzero(fold_N == fold)] for fold in range(int(fold_N.max()) + 1)] if fold_N.any() else [terms]
-    )
-    sums, products = [np.asarray(p.sum(0)).ravel() for p in parts], [_cross_products(p) for p in parts]
-    everything = np.sum(sums, axis=0), np.sum(products, axis=0)
+    n_folds = int(fold_N.max()) + 1
+    parts = [codes_CN[:, fold_N == fold] for fold in range(n_folds)] if n_folds > 1 else [codes_CN]
+    sums, products = zip(*(_sums_and_products(part, group, slopes) for part in parts), strict=True)
+    every_sum, every_product, n = np.sum(sums, axis=0), np.sum(products, axis=0), codes_CN.shape[1]
 
     def centred(sums: np.ndarray, products: np.ndarray, n: int) -> np.ndarray:
         result: np.ndarray = products - np.outer(sums, sums) / n
         return result
 
-    outside = zip(parts, sums, products, strict=True) if len(parts) > 1 else ()
+    outside = zip(parts, sums, products, strict=True) if n_folds > 1 else ()
     return (
-        centred(*everything, n),
-        *(centred(everything[0] - s, everything[1] - p, n - part.shape[0]) for part, s, p in outside),
+        centred(every_sum, every_product, n),
+        *(centred(every_sum - s, every_product - p, n - part.shape[1]) for part, s, p in outside),
     )
 
 
-def _cross_products(terms: Any) -> np.ndarray:
-    """terms' terms as a dense array; by blocks of dense rows where a row has many terms, which then costs less."""
-    n, d = terms.shape
-    if SPARSE_COST * (terms.nnz / max(n, 1)) ** 2 < d**2:
-        return np.asarray((terms.T @ terms).todense())
-    total = np.zeros((d, d))
+def _sums_and_products(
+    codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (D,) of the terms of some rows, and their cross products (D, D); by blocks of dense rows where a row has so
+    many terms that this costs less."""
+    from scipy import sparse
+
+    n, n_groups = codes_CN.shape[1], [int(g.max()) + 1 for g in group]
+    sizes = [k + s.shape[1] for k, s in zip(n_groups, slopes, strict=True)]
+    if SPARSE_COST * sum(1 + s.shape[1] for s in slopes) ** 2 < sum(sizes) ** 2:
+        blocks = []
+        for codes_N, g, s, k in zip(codes_CN, group, slopes, n_groups, strict=True):
+            blocks.append(sparse.csr_matrix((np.ones(n), g[codes_N], np.arange(n + 1)), shape=(n, k)))
+            if s.shape[1]:
+                blocks.append(sparse.csr_matrix(s[codes_N]))
+        terms = sparse.hstack(blocks, format="csr")
+        return np.asarray(terms.sum(0)).ravel(), np.asarray((terms.T @ terms).todense())
+    sums, products, firsts = np.zeros(sum(sizes)), np.zeros((sum(sizes), sum(sizes))), np.cumsum([0, *sizes])
     for start in range(0, n, DENSE_ROWS):
-        part = terms[start : start + DENSE_ROWS].toarray()
-        total += part.T @ part
-    return total
+        part_CN = codes_CN[:, start : start + DENSE_ROWS]
+        terms, rows = np.zeros((part_CN.shape[1], len(sums))), np.arange(part_CN.shape[1])
+        for codes_N, g, s, k, first in zip(part_CN, group, slopes, n_groups, firsts, strict=False):
+            terms[rows, first + g[codes_N]] = 1.0
+            terms[:, first + k : first + k + s.shape[1]] = s[codes_N]
+        sums += terms.sum(0)
+        products += terms.T @ terms
+    return sums, products

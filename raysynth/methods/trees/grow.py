@@ -128,11 +128,11 @@ class _Growth:
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
-        data, persons, x_NF = self.data, self.data.persons, self.inputs.x_NF
+        data, persons, x_FN = self.data, self.data.persons, self.inputs.x_FN
         for bag, seed in bags:
             rows = persons.one_each(bag) if persons is not None and data.one_each else bag
             nodes = Nodes(*self.inputs.splits(rows, data.targets_NK, self.bag_rows, seed))
-            nodes, at_N = nodes.without_small(x_NF, self.rule.leaf_rows)
+            nodes, at_N = nodes.without_small(x_FN, self.rule.leaf_rows)
             tree, leaf_N, order_N = _filled(nodes, data.own_N, at_N)
             if persons is None:
                 if not data.residual and len(self.trees) < self.rule.tried:  # they suffice, and judging takes time
@@ -177,11 +177,11 @@ class Nodes:
     left: np.ndarray
     right: np.ndarray
 
-    def leaves(self, x_NF: np.ndarray) -> np.ndarray:
+    def leaves(self, x_FN: np.ndarray) -> np.ndarray:
         """The leaf (N,) of each row."""
         from raysynth.methods.trees.splits import leaves_of
 
-        leaf_N: np.ndarray = leaves_of(x_NF, self.feature, self.threshold, self.left, self.right)
+        leaf_N: np.ndarray = leaves_of(x_FN, self.feature, self.threshold, self.left, self.right)
         return leaf_N
 
     def ends(self) -> np.ndarray:
@@ -193,12 +193,12 @@ class Nodes:
                 return end
             end = further
 
-    def without_small(self, x_NF: np.ndarray, least: int) -> tuple[Nodes, np.ndarray]:
+    def without_small(self, x_FN: np.ndarray, least: int) -> tuple[Nodes, np.ndarray]:
         """The same without splits that leave fewer than `least` of the rows on a side, and the leaf (N,) of each row.
 
         These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
         """
-        leaf_N = self.leaves(x_NF)
+        leaf_N = self.leaves(x_FN)
         before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(self.left)))])
         rows = before[self.ends()] - before[:-1]
         fewest = np.minimum(rows[self.left], rows[self.right])
@@ -210,7 +210,7 @@ class Nodes:
             else:
                 for array in (self.feature, self.threshold, self.left, self.right):
                     array[node] = array[child]
-        return self, self.leaves(x_NF) if len(small) else leaf_N
+        return self, self.leaves(x_FN) if len(small) else leaf_N
 
 
 def _filled(
@@ -234,7 +234,7 @@ def _filled(
     before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(inner)))])
     start, stop = np.empty(size, np.int32), np.empty(size, np.int32)
     start[new[reached]], stop[new[reached]] = before[reached], before[nodes.ends()[reached]]
-    order = np.lexsort((own_N, leaf_N))
+    order = np.argsort(leaf_N * (int(own_N.max()) + 1) + own_N)  # rows of one leaf and code are in any order
     arrays: dict[str, np.ndarray] = {
         "feature": feature,
         "threshold": threshold,

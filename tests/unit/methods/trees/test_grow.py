@@ -28,13 +28,13 @@ def nodes() -> Nodes:
 
 
 def test_few_rows_go_with_the_other_side_whose_splits_stay() -> None:
-    grown, x_NF = nodes(), np.array([[1], [2], [4], *([[7]] * 4), *([[9]] * 4)], np.uint16)
-    leaf_N = grown.leaves(x_NF)
+    grown, x_FN = nodes(), np.array([[1, 2, 4, *[7] * 4, *[9] * 4]], np.uint16)
+    leaf_N = grown.leaves(x_FN)
     assert np.bincount(leaf_N, minlength=7).tolist() == [0, 2, 0, 1, 0, 4, 4]
-    pruned, after = grown.without_small(x_NF, 3)
-    assert (after == pruned.leaves(x_NF)).all()
+    pruned, after = grown.without_small(x_FN, 3)
+    assert (after == pruned.leaves(x_FN)).all()
     assert len(set(after.tolist())) == 2 and (after[:7] == after[0]).all() and (after[7:] == after[10]).all()
-    assert (nodes().without_small(x_NF, 5)[1] == 0).all()
+    assert (nodes().without_small(x_FN, 5)[1] == 0).all()
 
 
 def learned(own: np.ndarray, view: ColumnView, *others: np.ndarray) -> Forest:
