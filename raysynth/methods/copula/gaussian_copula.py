@@ -1,7 +1,7 @@
 """Gaussian copula over codes: latent normals cut at thresholds, fitted to pair tables, sampled and conditioned.
 
-Each column of codes is a step function of one latent normal; a column whose number may be missing has a second latent
-normal that decides whether it is. Latent correlations are found from pair tables alone, in closed form: for a bivariate
+Each column of codes is a step function of one latent normal; a column that may be missing has a second latent normal
+that decides whether it is. Latent correlations are found from pair tables alone, in closed form: for a bivariate
 normal with correlation rho, E f(X) g(Y) = sum_k rho^k f_k g_k with the Hermite coefficients of f and g (Mehler), so the
 observed correlation of normal scores is a power series in rho, inverted by bisection: the polychoric correlation by
 moments (Olsson 1979; 'normal to anything', Cario and Nelson 1997).

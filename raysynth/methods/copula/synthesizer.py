@@ -97,7 +97,7 @@ class GaussianCopula(Synthesizer):
     """A Gaussian copula of numbers and categories, fitted from counts in two passes over the table.
 
     Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
-    missing numbers have a latent of their own, so that missingness depends on the other columns.
+    gaps have a latent of their own, so that missingness depends on the other columns.
     """
 
     method: ClassVar[str] = "copula"
@@ -219,11 +219,10 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     leaders = missing_together(both_ways, width)
     for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
         last = column.cardinality - 1
-        if not isinstance(column, BinEncoder) and i not in leaders:
-            order = orders[i]
-            margins.append(Margin(order, shares[order]))
+        if last == 0:  # nothing but gaps
+            margins.append(Margin(np.zeros(1, int), np.ones(1)))
             missing.append(None)
-            axes.append(_Axis(i, np.argsort(order), last + 1))
+            axes.append(_Axis(i, np.zeros(1, int), 1))
             continue
         present = shares[:-1] if shares[:-1].any() else np.ones(len(shares) - 1)  # of a column without a value: any do
         is_number = isinstance(column, BinEncoder)

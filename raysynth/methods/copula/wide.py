@@ -54,17 +54,17 @@ class Axis:
     present: float
 
 
-def axes_of(encoder: TableEncoder, orders: Sequence[np.ndarray]) -> list[Axis]:
-    """A latent axis for each column, then one for each number that may be missing."""
+def axes_of(encoder: TableEncoder, orders: Sequence[np.ndarray], own_gaps: bool = False) -> list[Axis]:
+    """A latent axis for each column, then one for each number that may be missing (`own_gaps`: or category)."""
     axes, missing_axes = [], []
     for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
-        is_number = isinstance(column, BinEncoder)
-        order = orders[i][:-1] if is_number else orders[i]
-        missing = float(shares[-1]) if is_number else 0.0
-        axes.append(_axis(i, order, shares, 1 - missing))
+        last = len(shares) - 1
+        own_gap = isinstance(column, BinEncoder) or (own_gaps and last > 0)  # else a gap is all that there is
+        missing = float(shares[last]) if own_gap else 0.0
+        axes.append(_axis(i, orders[i][orders[i] != last] if own_gap else orders[i], shares, 1 - missing))
         if missing > 0:
             scores = normal_scores(np.array([1 - missing, missing]))
-            by_code = np.append(np.full(len(shares) - 1, scores[0]), scores[1])
+            by_code = np.append(np.full(last, scores[0]), scores[1])
             missing_axes.append(Axis(i, by_code, np.array([1 - missing, missing]), 1.0))
     return axes + missing_axes
 
@@ -117,22 +117,18 @@ def assembled(encoder: TableEncoder, axes: Sequence[Axis], correlation: np.ndarr
     margins: list[Margin] = []
     missing: list[tuple[int, int, float] | None] = []
     unseen: list[tuple[int, int]] = []
-    n_missing = 0
     for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
-        if isinstance(column, BinEncoder):
-            margins.append(Margin(np.arange(len(shares) - 1), _some(shares[:-1])))
-            if shares[-1] > 0:
-                latent = width + n_missing
-                missing.append((len(shares) - 1, latent, float(ndtri(max(1 - shares[-1], RAREST)))))
-                unseen.append((i, latent))
-                n_missing += 1
-            else:
-                missing.append(None)
-            continue
-        rest = np.flatnonzero(shares <= 0)
-        order = np.concatenate([_order_of(axes[i].scores_K, shares), rest])
-        margins.append(Margin(order, _some(shares[order])))
+        is_number, own_gap = isinstance(column, BinEncoder), axes[i].present < 1
+        values = shares[:-1] if is_number or own_gap else shares
+        order = np.arange(len(values))
+        if not is_number:
+            order = np.concatenate([_order_of(axes[i].scores_K[: len(values)], values), np.flatnonzero(values <= 0)])
+        margins.append(Margin(order, _some(values[order])))
         missing.append(None)
+        if own_gap:
+            latent = width + len(unseen)
+            missing[i] = (len(shares) - 1, latent, float(ndtri(max(1 - shares[-1], RAREST))))
+            unseen.append((i, latent))
     repaired = nearest_correlation(with_implied(correlation, unseen))
     return Copula(tuple(margins), tuple(missing), repaired)
 
@@ -159,7 +155,7 @@ def learn_wide(prepared: Prepared) -> Copula:
     """The copula of a prepared table: a sample of rows for the orders, one pass for the moments."""
     encoder = prepared.encoder
     codes_CN = learned_codes(prepared, ORDER_ROWS)
-    axes = axes_of(encoder, category_orders(codes_CN, encoder))
+    axes = axes_of(encoder, category_orders(codes_CN, encoder), own_gaps=True)
     make = partial(PairMoments, encoder, tuple(axes))
     moments = summarise(prepared.table, make, columns=list(encoder.names), label="moments of scores")
     return assembled(encoder, axes, correlations(axes, moments.mean_products()))
@@ -176,7 +172,7 @@ class PairMoments:
     def __init__(self, encoder: TableEncoder, axes: tuple[Axis, ...]) -> None:
         self.encoder, self.axes = encoder, axes
         self.n_rows = 0
-        # 'missing' is a code of its own to categories and to axes of gaps; it is none where its score says nothing
+        # of columns whose gaps have an axis of their own a gap is no value
         self._gaps = [d for d, a in enumerate(axes) if a.present < 1]
         sizes = {"zz": len(axes), "zg": len(self._gaps), "qg": len(self._gaps)}
         self._sums = {name: np.zeros((len(axes), size)) for name, size in sizes.items()}
@@ -241,18 +237,23 @@ def category_orders(codes_CN: np.ndarray, encoder: TableEncoder) -> list[np.ndar
     for c, signs_KQ in enumerate(sketches):
         sketch_NQ += signs_KQ[codes_CN[c]]
     z_CN = np.zeros(codes_CN.shape, np.float32)
-    for c, column in enumerate(encoder.columns):
-        rows = np.bincount(codes_CN[c], minlength=cards[c])
-        if isinstance(column, BinEncoder):
-            rows = np.append(rows[:-1], 0)  # a gap says nothing of the number
+    for c in range(len(cards)):
+        rows = _present(codes_CN[c], cards[c])
         if c in nominal:
             orders[c] = _first_axis(codes_CN[c], rows, sketch_NQ - sketches[c][codes_CN[c]])
         z_CN[c] = _scores(rows, orders[c])[codes_CN[c]]
     for _ in range(ROUNDS):
         for c in nominal:
             orders[c] = _scaled(codes_CN[c], cards[c], z_CN, c)
-            z_CN[c] = _scores(np.bincount(codes_CN[c], minlength=cards[c]), orders[c])[codes_CN[c]]
+            z_CN[c] = _scores(_present(codes_CN[c], cards[c]), orders[c])[codes_CN[c]]
     return orders
+
+
+def _present(codes_N: np.ndarray, cardinality: int) -> np.ndarray:
+    """Rows (K,) of each code; none of 'missing', the last one, which says nothing of a column's values."""
+    rows = np.bincount(codes_N, minlength=cardinality)
+    rows[-1] = 0
+    return rows
 
 
 def _signs(codes_N: np.ndarray, cardinality: int, seed: int) -> np.ndarray:
@@ -287,7 +288,7 @@ def _scaled(codes_N: np.ndarray, cardinality: int, z_CN: np.ndarray, column: int
     """Codes in the order of their rows' mean scores in all other columns, weighted by the correlation with them."""
     weight_C = z_CN @ z_CN[column] / np.maximum(np.einsum("cn,cn->c", z_CN, z_CN), 1e-12)
     weight_C[column] = 0.0
-    rows = np.bincount(codes_N, minlength=cardinality)
+    rows = _present(codes_N, cardinality)
     pull = np.bincount(codes_N, weights=weight_C @ z_CN, minlength=cardinality) / np.maximum(rows, 1)
     return np.argsort(np.where(rows > 0, pull, np.inf), kind="stable")
 

@@ -82,7 +82,6 @@ def test_missingness_depends_on_the_other_columns() -> None:
 
 
 @pytest.mark.statistical
-@pytest.mark.statistical
 @pytest.mark.parametrize("gaps", ["high", "low"])
 def test_a_column_keeps_its_distribution_whatever_its_gaps_go_along_with(gaps: str) -> None:
     """Income follows a score, and so does whether it is known; 40,000 rows: quantiles are within 4 standard errors."""
