@@ -11,7 +11,7 @@ import numpy as np
 
 from raysynth.attacks import roc
 from raysynth.attacks.attack import Attack, Outcome
-from raysynth.attacks.verdicts import Verdict, figures, in_words
+from raysynth.attacks.verdicts import NEGLIGIBLE, Verdict, figures, in_words, rows_to_decide
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import Estimate
 from raysynth.files.notebook import html_table
@@ -66,17 +66,44 @@ class AttackResult:
     def in_words(self) -> str:
         """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk.
 
-        'gain of margins': clear or large, spread over all rows, and not surely more than exact margins alone give.
+        'not decided': it surely gains something, and next to nothing is within the interval of how much. 'gain of
+        margins': clear or large, spread over all rows, and not surely more than exact margins alone give.
         """
-        verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
-        words, margins = in_words(verdict, self.risk.value), self.outcome.by_margins
-        is_of_margins = margins is not None and words in ("clear gain", "large gain") and not verdict.few_exposed
+        words, margins = in_words(self._judged, self.risk.value), self.outcome.by_margins
+        is_of_margins = margins is not None and words in ("clear gain", "large gain") and not self._judged.few_exposed
         return "gain of margins" if is_of_margins and not self.success.low > (margins or 0.0) else words
 
     @property
+    def _judged(self) -> Verdict:
+        """The verdict; where there is none, that of this attack's own interval."""
+        p = math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0
+        return self.verdict or Verdict(p, gain=self.gain)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it surely gains more than next to nothing, or on few rows."""
+        return self.in_words not in ("not measured", "no gain shown", "not decided") and (
+            self.in_words == "gain on few rows" or self._judged.gain.value > NEGLIGIBLE
+        )
+
+    @property
     def is_minor(self) -> bool:
-        """Whether all that it found is slight, or what any table with these margins gives."""
-        return self.in_words in ("slight gain", "gain of margins")
+        """Whether all that it found is slight, not decided, or what any table with these margins gives."""
+        return self.in_words in ("slight gain", "gain of margins", "not decided")
+
+    @property
+    def surest(self) -> Estimate | None:
+        """Share of members among the targets that it is surest of, where the verdict rests on these; else None."""
+        verdict = self._judged
+        return verdict.surest if verdict.on_few or self.in_words == "gain on few rows" else None
+
+    @property
+    def rows_to_decide(self) -> float:
+        """How many times as many targets would decide what is 'not decided'; NaN where all is decided."""
+        if self.in_words != "not decided":
+            return math.nan
+        found, allowed = (self._judged.gain, 0.0) if self.surest is None else (self.surest, 0.5)
+        return rows_to_decide(found.value, found.low, allowed + NEGLIGIBLE)
 
     @property
     def beside_margins(self) -> str:

@@ -12,6 +12,10 @@ attacks at once: a table that leaks nothing is accused by any of them with proba
   p-values belong to their intervals.
 - Both are joined by Holm's (1979) method, the attacks on targets as one hypothesis until all of them are rejected.
 
+That something is gained does not say that it is more than `NEGLIGIBLE`: few targets, of whom nearly all are found by
+chance, have wide intervals. So the words that accuse a table also ask for an interval of the figure, at Bonferroni's
+level over all attacks, that lies above what is negligible; else it is 'not decided', and more targets would decide it.
+
 Shape legend: N targets (members first), K statistics, B permutations.
 """
 
@@ -33,6 +37,7 @@ TAILS = (0.01, 0.05)  # shares of all targets that count as the highest scores
 _FEWEST_HIGHEST = 8
 _SMALLEST_P, _HALVINGS = 1e-6, 16
 SLIGHT, LARGE = 0.1, 0.3  # of what could be gained over the baseline: the scale of all words and verdicts
+NEGLIGIBLE = 0.03  # of success over the baseline: what is allowed
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,15 @@ class Verdict:
         p_value: probability of as much or more where nothing leaks, by any of the attacks; two-sided, as the 95 %
             intervals are; NaN: not measured.
         p_of_mean: the same for the mean over all targets, without the highest scores; None: `p_value`.
-        few_exposed: whether whom the attack is surest of are surely members for the most part: a `LARGE` gain on those,
-            however small the mean one.
+        gain: over the baseline; its interval is at Bonferroni's level over all attacks.
+        surest: share of members among the targets that the attack is surest of, where that surely gains; its interval
+            is at Bonferroni's level over all such shares of all attacks.
     """
 
     p_value: float
     p_of_mean: float | None = None
-    few_exposed: bool = False
+    gain: Estimate = UNDEFINED
+    surest: Estimate | None = None
 
     @property
     def found(self) -> bool:
@@ -60,6 +67,12 @@ class Verdict:
     def on_few(self) -> bool:
         """Whether the gain shows in the highest scores only, not in the mean over all targets."""
         return self.found and self.p_of_mean is not None and self.p_of_mean > ERROR
+
+    @property
+    def few_exposed(self) -> bool:
+        """Whether a guess that the surest targets are members gains `LARGE`, and surely more than is negligible."""
+        s = self.surest
+        return s is not None and s.value > 0.5 + LARGE / 2 and s.low > 0.5 + NEGLIGIBLE
 
     def at_least(self, factor: float, level: float) -> Verdict:
         """With its p-values multiplied, and raised to a level; at most 1."""
@@ -92,7 +105,10 @@ def corrected(
     units += [{name: Verdict(p)} for name, p in (more or {}).items()]
     measured = [u for u in units if not all(math.isnan(v.p_value) for v in u.values())]
     undefined = {name: v for u in units if u not in measured for name, v in u.items()}
-    return _holm(measured) | undefined
+    judged = _holm(measured) | undefined
+    level = 1 - ERROR / max(sum(not math.isnan(v.p_value) for v in judged.values()), 1)
+    gains = {name: figures(*found, level)[2] for name, found in outcomes.items()}
+    return {name: replace(v, gain=gains.get(name, UNDEFINED)) for name, v in judged.items()}
 
 
 def in_words(verdict: Verdict, risk: float) -> str:
@@ -101,9 +117,19 @@ def in_words(verdict: Verdict, risk: float) -> str:
         return "not measured"
     if not verdict.found:
         return "no gain shown"
-    if verdict.on_few or (verdict.few_exposed and risk < SLIGHT):
+    if verdict.few_exposed and (verdict.on_few or risk < SLIGHT):
         return "gain on few rows"
+    if verdict.on_few or (verdict.gain.value > NEGLIGIBLE and not verdict.gain.low > NEGLIGIBLE):
+        return "not decided"
     return "slight gain" if risk < SLIGHT else "clear gain" if risk < LARGE else "large gain"
+
+
+def rows_to_decide(value: float, low: float, allowed: float) -> float:
+    """How many times as many rows would bring the lower end of a figure's interval above what is allowed.
+
+    Were the figure as it is: a half-width falls with the root of the number of rows. NaN where it is not above it.
+    """
+    return ((value - low) / (value - allowed)) ** 2 if value > allowed else math.nan
 
 
 def p_of_intervals(outcome: Outcome, scores: bool) -> float:
@@ -138,11 +164,12 @@ def _by_permutation(
     mean_K, spread_K = drawn_BK.mean(axis=0), drawn_BK.std(axis=0)
     spread_K = np.where(spread_K > 1e-9, spread_K, np.inf)
     p_K = _step_down((values_NK[member_N].sum(axis=0) - mean_K) / spread_K, (drawn_BK - mean_K) / spread_K)
-    verdicts, at = {}, 0
+    verdicts, at, level = {}, 0, 1 - ERROR / max(values_NK.shape[1] - len(parts), 1)
     for name, part in parts.items():
         tails = [k for k in range(at + 1, at + len(part)) if p_K[k] <= ERROR]
-        exposed = any(_mostly_members(values_NK[:, k], member_N) for k in tails)
-        verdicts[name] = Verdict(float(p_K[at : at + len(part)].min()), float(p_K[at]), exposed)
+        shares = [rates.share(member_N[values_NK[:, k] > 0].astype(float), level=level) for k in tails]
+        surest = max(shares, key=lambda s: s.low, default=None)
+        verdicts[name] = Verdict(float(p_K[at : at + len(part)].min()), float(p_K[at]), surest=surest)
         at += len(part)
     return verdicts
 
@@ -158,12 +185,6 @@ def _statistics(outcome: Outcome, scores: bool) -> list[np.ndarray]:
     n = len(values_N)
     least = [np.sort(ranks_N)[-min(max(round(share * n), _FEWEST_HIGHEST), n)] for share in TAILS]
     return [ranks_N, *((ranks_N >= rank).astype(float) for rank in least)]
-
-
-def _mostly_members(highest_N: np.ndarray, member_N: np.ndarray) -> bool:
-    """Whether a guess that the highest scores are members surely gains `LARGE` over tossing a coin."""
-    members, n = float(highest_N[member_N].sum()), float(highest_N.sum())
-    return rates.clopper_pearson(members, n).low > 0.5 + LARGE / 2
 
 
 def _labels(rounds: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

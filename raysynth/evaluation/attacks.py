@@ -11,6 +11,7 @@ import numpy as np
 
 from raysynth.attacks.registry import FAMILIES
 from raysynth.attacks.run import DEFAULT_TYPES, FEWEST_ROWS, Asked, ask, attack_records
+from raysynth.attacks.verdicts import NEGLIGIBLE
 from raysynth.evaluation.charts import line_path
 from raysynth.evaluation.decision import Purpose, spent_words
 from raysynth.evaluation.privacy import Check
@@ -18,14 +19,13 @@ from raysynth.evaluation.section import Section, section_body
 
 if TYPE_CHECKING:
     from raysynth.attacks.attack import Attack
-    from raysynth.attacks.results import AttackResult, AttackResults
+    from raysynth.attacks.results import AttackResults
     from raysynth.attacks.threat import Records
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 ROC_SIZE = 220.0
 N_EXPERIMENTS, N_TARGETS = 10, 2_000
 FULL_COLUMNS, FEWEST_TARGETS = 50, 400  # targets, and rows in memory, are fewer in proportion beyond so many columns
-NEGLIGIBLE = 0.03  # of the success rate over the baseline, as of the other privacy figures
 TITLES = {
     "membership_inference": "Membership attack",
     "attribute_inference": "Attribute attack",
@@ -58,9 +58,9 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
     """One check for each type of attack: its strongest attack beside the baseline.
 
     The risk is what the attack gains, (success - baseline) / (1 - baseline), where it surely gains, all attacks
-    considered; else 0. A check passes while the gain is not sure, or below 0.03 and not that of a few rows. Intervals
-    allow for having picked the strongest of several (Bonferroni). Without holdout rows 'proximity' stands in the place
-    of membership, under its own name.
+    considered; else 0. A check passes unless the attack surely gains more than 0.03, or on a few rows: then the figure
+    is the share of members among those that it is surest of. Intervals allow for having picked the strongest of several
+    (Bonferroni). Without holdout rows 'proximity' stands in the place of membership, under its own name.
     """
     checks = []
     for kind, names in results.families.items():
@@ -71,33 +71,37 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
             which = f"baseline: {best.baseline_is}"
         if best.beside_margins:
             which += f", where {best.beside_margins}"
+        title = TITLES[kind] if is_family else best.title
+        figure, baseline, risk = best.success, best.baseline.value, best.risk.value
+        if best.surest is not None:
+            title, figure, baseline, risk = f"{title}, surest rows", best.surest, 0.5, 2 * best.surest.value - 1
         checks.append(
             Check(
                 key=f"attack_{kind}" if best.name != "proximity" else "proximity",
-                title=TITLES[kind] if is_family else best.title,
-                figure=best.success,
-                baseline=best.baseline.value,
-                risk=_risk(best.risk.value, best.found),
-                passed=None if math.isnan(best.gain.low) else not _counts(best),
+                title=title,
+                figure=figure,
+                baseline=baseline,
+                risk=_risk(risk, best.found),
+                passed=None if math.isnan(best.gain.low) else not best.is_shown,
                 minor=best.is_minor,
                 rule=f"{which}; {best.in_words}; passes unless it surely gains {NEGLIGIBLE}, or gains on a few rows",
+                rows_to_decide=best.rows_to_decide,
             )
         )
     return tuple(checks)
 
 
-def _counts(result: AttackResult) -> bool:
-    """Whether an attack surely gains, and more than next to nothing."""
-    return result.found and (result.in_words == "gain on few rows" or result.gain.value > NEGLIGIBLE)
-
-
 def attack_purpose(results: AttackResults, spent: PrivacySpent | None) -> Purpose:
-    """Whether the attacked table can be shared: what was found, and what follows."""
-    name, found = "Sharing outside", [r.title for r in results.details.values() if _counts(r)]
+    """Whether the attacked table can be shared: what was found beyond what is minor, and what follows."""
+    name, shown = "Sharing outside", [r for r in results.details.values() if r.is_shown]
+    found = [r.title for r in shown if not r.is_minor]
     if found:
         step = "Do not share it yet. Fit with a budget (--epsilon 1), or learn from more rows."
         return Purpose(name, "no", "bad", f"More than by chance was gained by: {'; '.join(found)}.", step)
     tried = f"None of {len(results.details)} attacks is sure to gain more than next to nothing"
+    if shown:
+        listed = "; ".join(f"{r.title}, {r.success.value:.3f}, guessing {r.baseline.value:.3f}" for r in shown)
+        tried = f"What attacks surely gain is slight, or what margins alone give ({listed})"
     if spent is not None and spent.guarantee:
         step = "State epsilon, delta and the unit with the table."
         return Purpose(name, "yes", "good", f"{tried}, and a guarantee holds: {spent_words(spent)}.", step)

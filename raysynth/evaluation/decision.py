@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from raysynth.comparison.intervals import Estimate
@@ -68,8 +68,11 @@ def attention(results: EvaluationFigures) -> list[str]:
     """What a reader should look at first: what failed, and the worst three columns and pairs."""
     found = [f"{d.name}: {d.detail}" for d in results.diagnostics if not d.passed]
     if results.privacy is not None:
-        failed = [c for c in results.privacy.checks if c.passed is False]
-        found += [f"{c.title}: {c.figure}, where other people's rows give {c.baseline:.3f}" for c in failed]
+        told = [c for c in results.privacy.checks if c.passed is False or c.to_decide]
+        found += [
+            f"{c.title}: {c.figure}, where other people's rows give {c.baseline:.3f}{c.to_decide and '; '}{c.to_decide}"
+            for c in told
+        ]
     if results.similarity is not None:
         columns = sorted(results.similarity.columns, key=lambda c: c.score)
         found += [f"Column '{c.name}' has a shape score of {c.score:.2f}" for c in columns[:3] if c.score < 0.85]
@@ -170,6 +173,10 @@ def _leakage_card(results: EvaluationFigures) -> Card:
     if not results.has_holdout:
         words = f"{len(measured)} checks found none, but without holdout rows copying shows in part only."
         return Card("Leakage", "none found", "fair", words, "privacy")
+    if undecided := [c for c in measured if c.to_decide]:
+        worst = max(undecided, key=lambda c: c.rows_to_decide)
+        words = f"Too few rows to decide: {worst.title.lower()} {worst.figure}; {worst.to_decide}."
+        return Card("Leakage", f"none shown, {len(undecided)} of {len(measured)} not decided", "fair", words, "privacy")
     words = f"{len(measured)} checks and attacks, corrected for their number. That is no proof of privacy."
     return Card("Leakage", "none found", "good", words, "privacy")
 
@@ -209,7 +216,7 @@ def _prediction(results: EvaluationFigures) -> Purpose:
     score = results.ml_efficacy
     if math.isnan(score):
         return Purpose(name, "not decided", "none", wording.usefulness(score, results.target), "Name another target.")
-    level = "good" if score >= 0.95 else "fair" if score >= 0.8 else "bad"
+    level = "good" if score >= 0.95 else "fair" if _most_useful(results) >= 0.8 else "bad"
     seen = not all(t.held_out for t in results.efficacy)
     step = (
         "Give holdout rows: the test rows may have been seen."
@@ -219,6 +226,17 @@ def _prediction(results: EvaluationFigures) -> Purpose:
         else "Try another method, or declare the target's kind; see Usefulness."
     )
     return Purpose(name, ANSWERS[level], level, wording.usefulness(score, results.target), step)
+
+
+def _most_useful(results: EvaluationFigures) -> float:
+    """The targets' mean ratio at the upper ends of the synthetic side's intervals: few test rows refuse nothing."""
+    ratios = []
+    for target in results.efficacy:
+        best = max(target.models, key=lambda m: m.real.value)
+        high = best.synthetic.value if math.isnan(best.synthetic.high) else best.synthetic.high
+        ratios.append(replace(best, synthetic=Estimate(high)).ratio(target.guess))
+    known = [r for r in ratios if not math.isnan(r)]
+    return sum(known) / len(known) if known else 0.0
 
 
 def _sharing(results: EvaluationFigures) -> Purpose:

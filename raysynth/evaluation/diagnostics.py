@@ -52,7 +52,7 @@ def diagnose(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) ->
         Diagnostic("Columns and kinds", True, f"all {len(tables.kinds)} columns are there and of the same kinds"),
         _ranges(tables, marginals),
         _categories(tables, marginals),
-        _missing(marginals),
+        _missing(tables, marginals),
         *_keys(tables),
         *_constraints(tables),
     )
@@ -105,10 +105,16 @@ def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]])
     return replace(found, detail=found.detail + _named(rare, f"; '{RARE_LABEL}' stands for protected ones in "))
 
 
-def _missing(marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
-    bad = [n for n, (real, synthetic) in marginals.items() if synthetic.missing > 0 and real.missing == 0]
-    detail = f"values are missing only where the real table lacks some too{_named(bad, '; not so in ')}"
-    return Diagnostic("Missing values only where allowed", not bad, detail)
+def _missing(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
+    """Where the real table lacks none, so many as fresh rows may lack: that it has none of them is chance, too."""
+    lacking: dict[str, float] = {}
+    by_chance: dict[str, float] = {}
+    n, m = tables.real_statistics.n_rows, tables.synthetic_statistics.n_rows
+    for name, (real, synthetic) in marginals.items():
+        if not real.missing:
+            is_fresh = _chance_of_records(round(synthetic.missing), m, n) > _LEVEL
+            (by_chance if is_fresh else lacking)[name] = synthetic.missing / m
+    return _shares("Missing values only where allowed", lacking, "values that the real table does not lack", by_chance)
 
 
 def _keys(tables: Tables) -> list[Diagnostic]:

@@ -331,7 +331,7 @@ def _attacked(results: Sequence[AttackResult], edition: Edition) -> Cell:
     if not measured:
         return Cell("none", "not measured")
     worst = max(measured, key=_how_grave)
-    level = "good" if not worst.found else "fair" if worst.is_minor else "bad"
+    level = "good" if not worst.found else "bad" if worst.is_shown and not worst.is_minor else "fair"
     shown = (
         (f"{worst.success.value:.3f}", f"{worst.baseline.value:.3f}")
         if edition == "private"

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from raysynth.attacks.verdicts import SLIGHT
+from raysynth.attacks.verdicts import NEGLIGIBLE, SLIGHT, rows_to_decide
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
@@ -42,6 +42,8 @@ class Check:
         minor: what does not pass is spread over all rows, and under a tenth of what could be gained
             (`raysynth.attacks.verdicts.SLIGHT`) or what any table with the same margins gives. A copied row is never
             minor.
+        rows_to_decide: how many times as many rows, held-out ones too, would decide by their interval, where the figure
+            is beyond what is allowed and the interval that judges it is not; NaN where it is decided.
     """
 
     key: str
@@ -52,13 +54,24 @@ class Check:
     passed: bool | None
     rule: str
     minor: bool = False
+    rows_to_decide: float = math.nan
 
     @property
     def in_words(self) -> str:
-        """'not measured', 'pass', 'minor' or 'fail'."""
+        """'not measured', 'pass', 'not decided', 'minor' or 'fail'."""
         if self.passed is None:
             return "not measured"
-        return "pass" if self.passed else "minor" if self.minor else "fail"
+        if self.passed:
+            return "pass" if math.isnan(self.rows_to_decide) else "not decided"
+        return "minor" if self.minor else "fail"
+
+    @property
+    def to_decide(self) -> str:
+        """What would decide it, in words; empty where it is decided."""
+        times = self.rows_to_decide
+        if math.isnan(times):
+            return ""
+        return f"about {max(times, 1.1):.2g} times as many rows, held-out ones too, would decide"
 
 
 @dataclass(frozen=True)
@@ -240,10 +253,11 @@ def _quantiles(distances: np.ndarray) -> tuple[float, ...]:
 
 def _share_check(key: str, title: str, found: Judged) -> Check:
     """A figure that is 0.5 for rows of people in neither table."""
-    value = found.shown.value
-    passed = None if math.isnan(value) else value <= 0.53 or not found.decides.low > 0.5
-    rule = f"passes up to 0.53, or while 0.5 is inside its {100 * VERDICT_LEVEL:.0f} % interval"
-    return Check(key, title, found.shown, 0.5, _above(value, 0.5), passed, rule)
+    value, most = found.shown.value, 0.5 + NEGLIGIBLE
+    passed = None if math.isnan(value) else not found.decides.low > most
+    rule = f"fails where its {100 * VERDICT_LEVEL:.0f} % interval lies above {most}"
+    more = rows_to_decide(value, found.decides.low, most) if passed else math.nan
+    return Check(key, title, found.shown, 0.5, _above(value, 0.5), passed, rule, rows_to_decide=more)
 
 
 def _membership_check(found: Judged, more: Sequence[Check]) -> Check:
@@ -255,12 +269,22 @@ def _membership_check(found: Judged, more: Sequence[Check]) -> Check:
 
 
 def _ratio_check(to_real: Neighbours, others: Neighbours) -> Check:
-    ratios = [_ratio(n) for n in (to_real, others)]
-    own, other = (float(np.median(r)) for r in ratios)
-    surely_smaller = auc(-ratios[0], -ratios[1], level=VERDICT_LEVEL).low > 0.5
-    rule = "passes when the median is at least 0.8 times that of other people's rows, or may be so by chance"
-    passed = own >= 0.8 * other or not surely_smaller
-    return Check("nndr", "Nearest-neighbour distance ratio", Estimate(own), other, float("nan"), passed, rule)
+    own, other = (_median(_ratio(n)) for n in (to_real, others))
+    rule = "fails where its interval lies below 0.8 times that of other people's rows"
+    passed, nothing = not own.high < 0.8 * other.low, float("nan")
+    return Check("nndr", "Nearest-neighbour distance ratio", own, other.value, nothing, passed, rule)
+
+
+def _median(values: np.ndarray) -> Estimate:
+    """Median with its exact interval between order statistics (Conover 1999, section 3.2); none for fewer than six."""
+    from scipy.stats import binom
+
+    value, n = float(np.median(values)), len(values)
+    rank = int(binom.ppf((1 - rates.LEVEL) / 2, n, 0.5))  # the lowest ranks that hold it with too small a chance
+    if rank < 1:
+        return Estimate(value)
+    ordered = np.sort(values)
+    return Estimate(value, float(ordered[rank - 1]), float(ordered[n - rank]))
 
 
 def _ratio(neighbours: Neighbours) -> np.ndarray:
@@ -274,20 +298,22 @@ def _ratio(neighbours: Neighbours) -> np.ndarray:
 def _copies_check(to_real: Neighbours, others: Neighbours) -> Check:
     own, other = (share(float((n.distances_QK[:, 0] <= TIE).sum()), len(n.distances_QK)) for n in (to_real, others))
     risk = max(own.value - other.value, 0.0) / max(1 - other.value, 1e-9)
-    rule = "passes when there are no more copies than among other people's rows (intervals overlap)"
+    rule = "fails where its interval lies above that of copies among other people's rows"
     return Check("exact_copies", "Exact copies of real rows", own, other.value, risk, own.low <= other.high, rule)
 
 
 def _disclosure_check(found: Disclosure) -> Check:
     from scipy.stats import norm
 
-    gain = found.gain
+    gain, most = found.gain, 0.02
     success = Estimate(found.success, found.baseline + gain.low, found.baseline + gain.high)
     surely = gain.value - (gain.value - gain.low) * float(norm.ppf((1 + VERDICT_LEVEL) / 2)) / Z95
-    passed = None if math.isnan(gain.value) else gain.value <= 0.02 or not surely > 0
+    passed = None if math.isnan(gain.value) else not surely > most
     risk = found.advantage if math.isnan(found.advantage) else min(max(found.advantage, 0.0), 1.0)
-    rule = "passes when the attack gains at most 2 points over its baseline, or its interval holds 0"
-    return Check("attribute_disclosure", "Attribute disclosure", success, found.baseline, risk, passed, rule)
+    rule = f"fails where the {100 * VERDICT_LEVEL:.0f} % interval of its gain over the baseline lies above {most}"
+    more = rows_to_decide(gain.value, surely, most) if passed else math.nan
+    title = "Attribute disclosure"
+    return Check("attribute_disclosure", title, success, found.baseline, risk, passed, rule, rows_to_decide=more)
 
 
 def largest_risk(checks: Iterable[Check]) -> float:

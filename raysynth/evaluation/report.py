@@ -278,7 +278,8 @@ def _lines(results: EvaluationFigures) -> list[str]:
         for check in results.privacy.checks:
             verdict = check.in_words.upper() if check.passed is False else check.in_words
             baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
-            lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}"))
+            more = f"; {check.to_decide}" if check.to_decide else ""
+            lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}{more}"))
     return lines
 
 

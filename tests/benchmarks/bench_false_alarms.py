@@ -6,9 +6,10 @@
 
 Real, synthetic and holdout rows are three independent samples (`tests/unit/attacks/kinds_of_tables.py`), so that
 whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
-alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails; `--attacks`
-runs the named attacks alone. Resumable with --out: one file a table. Prints a JSON line for each kind: how many tables
-were accused, and by what.
+alarm is missed. A table is accused where a privacy check of the report fails and is not minor, or an attack surely
+gains as much; what is told besides (any gain that is sure, however small, and checks that are minor) counts as a false
+alarm and as no power. `--attacks` runs the named attacks alone. Resumable with --out: one file a table. Prints a JSON
+line for each kind: of how many tables something was told, how many were accused, and by what.
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ def judged(options: Any) -> Iterator[dict[str, Any]]:
         for _ in iter_tasks(partial(one_table, kind, sizes, options.copies, folder / name, alone), todo, where="local"):
             pass
         found = [json.loads((folder / f"{name}-{r}.json").read_text()) for r in range(options.repeats)]
-        accused = sum(bool(f["by"]) for f in found)
-        meets = accused >= POWER * len(found) if options.copies else accused <= FALSE_ALARMS * len(found)
+        told, accused = (sum(bool(f[what]) for f in found) for what in ("told", "accused"))
+        meets = accused >= POWER * len(found) if options.copies else told <= FALSE_ALARMS * len(found)
         missed += [] if meets else [kind]
-        by = Counter(name for f in found for name in f["by"])
-        yield {"kind": kind, "tables": len(found), "accused": accused, "by": dict(by), "meets": meets}
-    demanded = f"at least {POWER:.0%}" if options.copies else f"at most {FALSE_ALARMS:.0%}"
-    yield {"verdict": "PASSED" if not missed else "MISSED", "demanded": f"accused: {demanded}", "missed": missed}
+        by = {what: dict(Counter(name for f in found for name in f[what])) for what in ("told", "accused")}
+        yield {"kind": kind, "tables": len(found), "told": told, "accused": accused, "by": by, "meets": meets}
+    demanded = f"accused: at least {POWER:.0%}" if options.copies else f"told: at most {FALSE_ALARMS:.0%}"
+    yield {"verdict": "PASSED" if not missed else "MISSED", "demanded": demanded, "missed": missed}
 
 
 def one_table(
@@ -100,13 +101,15 @@ def one_table(
     attacks: list[Attack] = list(map(new_attack, alone or BY_NAME))
     attacks += [] if alone else [UnivariateSinglingOut(200), MultivariateSinglingOut(200)]
     results = attack_records(records, ask(attacks, 2, 2_000, has_holdout=True), rng)
-    by = [r.name for r in results.details.values() if r.found]
+    told = [r.name for r in results.details.values() if r.found]
+    accused = [r.name for r in results.details.values() if r.is_shown and not r.is_minor]
     if not alone:
         rows = {label: found.rows for label, found in records.items()}
         figures = privacy_figures(rows["real"], rows["synthetic"], rows["holdout"], repeat, attack_checks(results))
-        by += [c.key for c in figures.checks if c.passed is False and c.key not in by]
+        told += [c.key for c in figures.checks if c.passed is False]
+        accused += [c.key for c in figures.checks if c.passed is False and not c.minor]
     temporary = path.with_name(f".{path.name}-{repeat}.tmp")
-    temporary.write_text(json.dumps({"by": by}))
+    temporary.write_text(json.dumps({"told": told, "accused": accused}))
     temporary.rename(path.with_name(f"{path.name}-{repeat}.json"))
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import binom
 
 from raysynth.attacks.attack import Outcome
-from raysynth.attacks.verdicts import ERROR, Verdict, corrected, in_words
+from raysynth.attacks.verdicts import ERROR, Verdict, corrected, in_words, rows_to_decide
+from raysynth.comparison.intervals import Estimate
 
 ROUNDS = [(40, 40), (35, 35)]
 N = 75
@@ -62,14 +63,14 @@ def test_a_few_rows_that_are_given_away_are_found_though_the_mean_hardly_moves()
 
 
 def test_a_few_rows_that_are_given_away_are_no_slight_gain_where_the_mean_moves_too() -> None:
-    """Of 400 targets a side 20 members stand out, and all members lie a little higher; without the 20 it is slight."""
+    """Of 4,000 targets a side 200 members stand out, and all members lie a bit higher; without the 200 it is slight."""
     rng = np.random.default_rng(0)
-    others, members = rng.normal(0, 1, 400), rng.normal(0.2, 1, 400)
+    others, members = rng.normal(0, 1, 4000), rng.normal(0.17, 1, 4000)
     found = {}
-    for name, exposed in (("few", 20), ("none", 0)):
+    for name, exposed in (("few", 200), ("none", 0)):
         planted = np.concatenate([np.full(exposed, 10.0), members[exposed:]])
         outcome = Outcome(planted, others, by_target=True), True
-        found[name] = corrected({"one": outcome}, [(400, 400)])["one"]
+        found[name] = corrected({"one": outcome}, [(4000, 4000)])["one"]
     assert found["few"].few_exposed and not found["few"].on_few and not found["none"].few_exposed
     assert in_words(found["few"], 0.09) == "gain on few rows" and in_words(found["few"], 0.6) == "large gain"
     assert found["none"].found and in_words(found["none"], 0.09) == "slight gain"
@@ -102,10 +103,45 @@ def test_what_was_not_measured_is_no_finding_and_costs_the_others_nothing() -> N
     [
         (0.2, 0.5, "no gain shown"),
         (0.01, 0.048, "slight gain"),
+        (0.01, 0.13, "not decided"),
         (0.01, 0.2, "clear gain"),
         (0.01, 0.6, "large gain"),
         (math.nan, 0.5, "not measured"),
     ],
 )
 def test_words_follow_the_size_of_the_effect(p: float, risk: float, words: str) -> None:
-    assert in_words(Verdict(p), risk) == words
+    gain = Estimate(risk / 2, risk / 2 - 0.04, risk / 2 + 0.04)
+    assert in_words(Verdict(p, gain=gain), risk) == words
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_few_targets_do_not_decide_as_many_as_are_told_do(seed: int) -> None:
+    """A gain of .2 in AUC; with four times the rows that are told its interval lies above what is allowed."""
+    few, rng = judged(0.5, 60, seed), np.random.default_rng(seed)
+    while not (few.found and in_words(few, 2 * few.gain.value) == "not decided"):
+        few = judged(0.5, 60, int(rng.integers(2**31)))
+    times = rows_to_decide(few.gain.value, few.gain.low, 0.03)
+    assert 1 < times < 100
+    many = judged(0.5, int(60 * 4 * times), seed)
+    assert many.gain.low > 0.03 and in_words(many, 2 * many.gain.value) in ("clear gain", "large gain")
+
+
+def test_targets_that_stand_out_by_chance_accuse_nobody_and_more_of_them_do() -> None:
+    """All of the eight surest of 150 targets are members: beside four other attacks that is rare, and no proof."""
+    words = {}
+    for times in (1, 4):
+        rng, n = np.random.default_rng(5), 75 * times
+        outcomes = {f"{i}": (Outcome(rng.normal(0, 1, n), rng.normal(0, 1, n), by_target=True), True) for i in range(5)}
+        outcomes["0"][0].members[: 8 * times] = 10
+        found = corrected(outcomes, [(n, n)])["0"]
+        words[times] = in_words(found, 0.05)
+        assert found.surest is None or found.surest.value == 1
+    assert words == {1: "not decided", 4: "gain on few rows"}
+
+
+def judged(shift: float, n: int, seed: int) -> Verdict:
+    """The verdict on one attack whose scores of members are so much higher, beside one that finds nothing."""
+    rng = np.random.default_rng(seed)
+    sides = [(rng.normal(own, 1, n), rng.normal(0, 1, n)) for own in (shift, 0)]
+    outcomes = {str(i): (Outcome(*s, by_target=True), True) for i, s in enumerate(sides)}
+    return corrected(outcomes, [(n, n)])["0"]

@@ -21,6 +21,7 @@ from raysynth.evaluation import EvaluationResults, evaluate_synthetic_data
 from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.diagnostics import Diagnostic
 from raysynth.evaluation.privacy import Check
+from raysynth.evaluation.profiles import committee_page
 from raysynth.evaluation.report import render_report
 
 
@@ -115,6 +116,23 @@ def test_a_minor_gain_is_told_and_is_no_refusal(
     sharing, leakage = purposes(found)[2], cards(found)[3]
     assert (sharing.answer, leakage.level) == (answer, card)
     assert grave or ("check 1 0.800, guessing 0.500" in sharing.reason and leakage.value == "minor: 1 of 2 checks")
+
+
+def test_a_figure_whose_interval_holds_what_is_allowed_accuses_nobody_and_says_how_many_rows_would_decide(
+    results: EvaluationResults,
+) -> None:
+    found = with_checks(results, True, True)
+    assert found.privacy is not None
+    first, second = found.privacy.checks
+    wide = replace(first, title="Wide", figure=Estimate(0.587, 0.485, 0.69), rows_to_decide=3.21)
+    found = replace(found, privacy=replace(found.privacy, checks=(wide, second)))
+    sharing, leakage = purposes(found)[2], cards(found)[3]
+    assert sharing.answer == "with care" and leakage.level == "fair" and "1 of 2 not decided" in leakage.value
+    told, page = next(line for line in attention(found) if line.startswith("Wide")), committee_page(found)
+    for text in (leakage.words, told, found.summary(), page):
+        assert "0.587 [0.485, 0.690]" in text
+        assert "about 3.2 times as many rows, held-out ones too, would decide" in text
+    assert page.count('<span class="badge">not decided</span>') == 1
 
 
 def test_no_epsilon_makes_up_for_a_large_delta(results: EvaluationResults) -> None:

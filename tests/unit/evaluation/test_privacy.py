@@ -108,6 +108,20 @@ def test_the_risk_score_is_the_largest_of_its_parts_and_shows_each(health: pd.Da
     assert copied == score and set(copied.parts) == expected
 
 
+def test_a_figure_fails_only_where_its_interval_excludes_what_is_allowed() -> None:
+    """Of 60 rows 40 % are copied, of 600, too: the share nearer to them is as large, and sure of the many only."""
+    words = {}
+    for n in (60, 600):
+        rng = np.random.default_rng(1)
+        real, fresh, holdout = (pd.DataFrame({"x": rng.normal(size=n), "y": rng.normal(size=n)}) for _ in range(3))
+        copied = int(0.4 * n)
+        check = figures(real, pd.concat([real[:copied], fresh[copied:]]), holdout).check("closer_to_training")
+        assert check.figure.value > 0.6
+        words[n] = check.in_words
+        assert bool(check.to_decide) == (check.in_words == "not decided")
+    assert words == {60: "not decided", 600: "fail"}
+
+
 def test_wilson_interval_of_a_share() -> None:
     found = share(0, 10)
     assert (found.value, found.low) == (0, pytest.approx(0))
