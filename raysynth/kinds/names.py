@@ -32,7 +32,8 @@ _PROVIDERS = {  # first match wins
 }
 # Undivided words: 'contactlastname', 'streetaddress', 'addressline1', 'zipcode'.
 _COMPOUND = re.compile(
-    r"(first|last|middle|maiden|given|family|full|user|street|home|mailing|postal|billing|shipping|address|post|zip)"
+    r"(first|last|middle|maiden|given|family|full|user|street|home|mailing|postal|billing|shipping|address|post|zip"
+    r"|patienten|kunden|mitarbeiter|versicherten|personen)"
     r"(name|address|line|code)(?=\d*\b)"
 )
 

@@ -47,10 +47,16 @@ _PEOPLE = frozenset(
     | {"player", "pupil", "worker", "driver", "resident", "citizen", "voter", "victim", "suspect", "defendant"}
     | {"participant", "respondent", "donor", "tenant", "borrower", "visitor", "pensioner", "caller"}
 )
+_ROLES_ELSEWHERE = """
+of des der vom von du de del della dello di do da van l patienten patientin kunde kunden kundin mitarbeiter mitarbeiters
+mitarbeiterin versicherten mieter mieters schuler schulers person personen employe salarie assure eleve titulaire
+paciente cliente empleado titular alumno asegurado paziente dipendente assicurato klant werknemer medewerker leerling
+"""
 _ROLES = _PEOPLE | frozenset(
     {"emp", "cust", "contact", "beneficiary", "spouse", "parent", "mother", "father", "child", "relative", "kin"}
     | {"emergency", "primary", "secondary", "home", "work", "office", "business", "private", "personal", "billing"}
     | {"shipping", "mailing", "postal", "permanent", "current", "main", "account", "no", "nr", "num", "number", "line"}
+    | frozenset(_ROLES_ELSEWHERE.split())
 )
 # Of places and organisations: a column `name` of airports or shops holds no persons.
 _PLACES = """
@@ -93,6 +99,7 @@ _ELSEWHERE = {  # in other languages of Europe, without accents
     "last_name": "nachname familienname apellido apellidos cognome achternaam familienaam sobrenome apelido apelidos"
     " geburtsname madchenname nazwisko efternamn efternavn etternavn sukunimi prijmeni",
     "name": "naam namn navn nimi",
+    "name of": "nom nome nombre",  # of a person where a word says so; alone, of anything
     "phone_number": "telefon telefonnummer telefonnr handy telephone telefono telefoon telefoonnummer mobiel cellulare"
     " telefone telemovel celular mobilnummer puhelin puhelinnumero tlf",
     "address": "adresse anschrift strasse direccion indirizzo adres adress gatuadress endereco morada osoite adresa",
@@ -144,9 +151,10 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
             if share_of(lambda v: v.istitle() and v.lower() in names, values) >= _USUAL_ALONE:  # noqa: B023
                 return provider
     words = words_of(column_name).split()
-    phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
+    phrase = " ".join(w for w in words if without_accents(w) not in _ROLES and not w.isdigit())
     for provider, fits in _BY_NAME.items():
         known = _PHRASES[provider].union(_ELSEWHERE.get(provider, "").split())
+        known |= set(_ELSEWHERE["name of"].split()) if provider == "name" and set(words) & _ROLES else set()
         named = {phrase, " ".join(words), without_accents(phrase)}
         if not named.isdisjoint(known) and fits(phrase, values):
             return _address_provider(values) if provider == "address" else provider
@@ -250,10 +258,10 @@ def _holds_cards(phrase: str, values: Sequence[str]) -> bool:
 
 
 _BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
+    "name": _holds_names,
     "first_name": _holds_short_names,
     "last_name": _holds_short_names,
     "user_name": _holds_user_names,
-    "name": _holds_names,
     "phone_number": _holds_telephones,
     "address": _holds_addresses,
     "credit_card_number": _holds_cards,
