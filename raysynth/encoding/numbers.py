@@ -11,6 +11,7 @@ kept, every knot has a place of its own and comes back exactly, and so does ever
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -91,14 +92,18 @@ class WholeLine:
 
     def place_of(self, bound: float) -> float:
         """The place of one end of a range, which may be infinite or lie between whole numbers."""
-        if isinstance(bound, float) and not np.isfinite(bound):
+        if not math.isfinite(bound):
             return bound
-        low, high = int(np.floor(bound)), int(np.ceil(bound))
-        info = np.iinfo(self.knots.dtype)
-        below, above = (
-            float(self.place(np.array([min(max(v, info.min), info.max)], self.knots.dtype))[0]) for v in (low, high)
-        )
+        below, above = map(self._place_of, (math.floor(bound), math.ceil(bound)))
         return below / 2 + above / 2
+
+    def _place_of(self, number: int) -> float:
+        """The place of any whole number, also of one beyond the type."""
+        if number < int(self.knots[0]):
+            return float(self.places[0]) - 0.5
+        if number > int(self.knots[-1]):
+            return float(self.places[-1]) + 0.5
+        return float(self.place(np.array([number], self.knots.dtype))[0])
 
 
 def on_line(released: NumericDistribution) -> tuple[NumericDistribution, WholeLine | None]:
