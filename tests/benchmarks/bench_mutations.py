@@ -7,12 +7,13 @@ A mutation changes one comparison, operator, number, truth value, condition or `
 `sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed; with
 `--module`, at most N of these files alone. Each is written into a temporary copy of the repository, and the tests of
 its room run there until an assertion fails or SECONDS are over: those that run the line (found once a room by tracing,
-DIR/lines_ROOM.json), the quickest first, and then what else stands in their files. One within a function takes the
-place of its code in a fork of a process that has all tests collected; others - a line that runs on import, or as
-machine code - are loaded anew. Where no test runs the line, all tests of the room do, those named after the file first.
-Caught means a failed assertion, or an error that was expected and did not come (none did, or another one); a test that
-only raises does not count, and the others go on. Programs that do the same are held equal in `equal_mutations.json`.
-Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not caught.
+DIR/lines_ROOM.json), the quick ones and those that run little beside its file first, and then what else stands in their
+files. One within a function takes the place of its code in a fork of a process that has all tests collected;
+others - a line that runs on import, or as machine code - are loaded anew. Where no test runs the line, all tests of the
+room do, those named after the file first. Caught means a failed assertion, or an error that was expected and did not
+come (none did, or another one); a test that only raises does not count, and the others go on. Programs that do the same
+are held equal in `equal_mutations.json`. Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was
+not caught.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
@@ -42,9 +43,10 @@ from typing import Any
 
 import hypothesis
 import pytest
-from mutation import ROOMS, ROOT, Mutation, drawn
+from mutation import ROOMS, ROOT, Mutation, drawn, tests_of
 
 SECONDS = 60  # of processor time, of the tests of one mutation
+SETUP = 0.02  # seconds of any test
 BUSY = 15  # times as long by the clock at most, on a machine that does other things too
 COPIED = ("raysynth", "tests", "examples", "docs", "cluster", "pyproject.toml", "README.md", "constraints.txt")
 LOADED = ("numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.ensemble", "torch", "dp_accounting")  # once
@@ -131,19 +133,8 @@ def other_errors_fail() -> None:
     raises.__exit__ = left
 
 
-def tests_of(path: str, root: Path) -> list[str]:
-    """Tests of the file's room, those named after the file or its folder first."""
-    room, file = path.split("/")[1], Path(path)
-    words = {file.stem, *file.stem.split("_"), file.parent.name} - {room}
-    tests = sorted((root / "tests" / "unit" / room).rglob("test_*.py"))
-    near = [len(words & {t.stem.removeprefix("test_"), *t.stem.split("_")[1:], t.parent.name}) for t in tests]
-    named = [t.stem == f"test_{file.stem}" for t in tests]
-    order = sorted(range(len(tests)), key=lambda i: (not named[i], -near[i], tests[i]))
-    return [str(tests[i].relative_to(root)) for i in order]
-
-
 def running(mutation: Mutation, out: Path, copy: Path) -> list[str]:
-    """Tests that run its lines, the quickest first; those of its room are traced where that was not done yet."""
+    """Tests that run its lines, the quick ones that run little beside its file first; a room is traced where needed."""
     known = out / f"lines_{mutation.room}.json"
     if not known.exists():
         tests, folder = tests_of(mutation.path, copy), copy / "raysynth" / mutation.room
@@ -152,13 +143,22 @@ def running(mutation: Mutation, out: Path, copy: Path) -> list[str]:
     name = mutation.path.split("/", 2)[2]
     lines = range(mutation.line, mutation.line + mutation.before.count("\n") + 1)
     tests = {test for line in lines for test in found["lines"].get(f"{name}:{line}", [])}
-    return sorted(tests, key=lambda test: float(found["seconds"][test]))
+    return sorted(tests, key=lambda test: (found["seconds"][test] + SETUP) / _share(known)[name][test])
+
+
+@cache
+def _share(report: Path) -> dict[str, dict[str, float]]:
+    """By file and test: which share of the lines that the test runs in its room is of this file."""
+    own: dict[str, Counter[str]] = defaultdict(Counter)
+    for line, tests in _traced(report)["lines"].items():
+        own[line.rsplit(":", 1)[0]].update(tests)
+    of_all = sum(own.values(), Counter())
+    return {file: {test: n / of_all[test] for test, n in tests.items()} for file, tests in own.items()}
 
 
 @cache
 def _traced(report: Path) -> dict[str, Any]:
-    traced: dict[str, Any] = json.loads(report.read_text())
-    return traced
+    return dict(json.loads(report.read_text()))
 
 
 def tried(mutation: Mutation, copy: Path, first: list[str], run: Run) -> dict[str, str | int]:

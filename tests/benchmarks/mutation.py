@@ -155,3 +155,14 @@ def drawn(n: int, seed: int, groups: Sequence[Sequence[str]] | None = None, root
         found = [m for file in files for m in mutations_of(root / file, root)]
         of_groups.append(rng.sample(found, min(len(found), -(-n // len(groups or ROOMS)))))
     return [m for together in zip(*of_groups, strict=True) for m in together][:n]
+
+
+def tests_of(path: str, root: Path) -> list[str]:
+    """Tests of the file's room, those named after the file or its folder first."""
+    room, file = path.split("/")[1], Path(path)
+    words = {file.stem, *file.stem.split("_"), file.parent.name} - {room}
+    tests = sorted((root / "tests" / "unit" / room).rglob("test_*.py"))
+    near = [len(words & {t.stem.removeprefix("test_"), *t.stem.split("_")[1:], t.parent.name}) for t in tests]
+    named = [t.stem == f"test_{file.stem}" for t in tests]
+    order = sorted(range(len(tests)), key=lambda i: (not named[i], -near[i], tests[i]))
+    return [str(tests[i].relative_to(root)) for i in order]
