@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ import pytest
 from outcome import value_of
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula, Odometer, infer_schema, load_synthetic_model
-from raysynth.dp.accounting.odometer import CHARGES, Charge, record_use
+from raysynth.dp import PrivacyBudget
+from raysynth.dp.accounting.odometer import CHARGES, LIMIT, Charge, charge_fit, record_use
 from raysynth.errors import ParameterError, StorageError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
@@ -170,3 +172,102 @@ def test_fits_reserve_before_they_draw_and_the_file_holds_nothing_of_it(tmp_path
 def test_a_charge_without_figures_reserves_nothing() -> None:
     charge = Charge("a look", "row")
     assert (charge.epsilon, charge.delta, charge.guarantee, charge.run) == (0.0, 0.0, True, "")
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "fits"),
+    [(0.5, 5e-6, True), (0.5 + 1e-6, 5e-6, False), (0.5, 5e-6 + 1e-10, False), (0.1, 1e-6, True), (0.6, 1e-9, False)],
+)
+def test_a_limit_is_reached_and_not_passed_by_either_figure(
+    epsilon: float, delta: float, fits: bool, tmp_path: Path
+) -> None:
+    odometer = Odometer(tmp_path / "o")
+    odometer.set_limit(1.0, 1e-5)
+    odometer.reserve("first", 0.5, 5e-6, unit="row")
+    before = odometer.charges
+    if fits:
+        assert value_of(lambda: odometer.reserve("second", epsilon, delta, unit="row")) == odometer.charges[-1]
+    else:
+        with pytest.raises(ParameterError, match="with second all releases from the table would cost"):
+            odometer.reserve("second", epsilon, delta, unit="row")
+    assert odometer.charges == (*before, *([Charge("second", "row", epsilon, delta)] if fits else []))
+
+
+def test_all_charges_are_described_with_their_total_and_the_limit(tmp_path: Path) -> None:
+    odometer = Odometer(tmp_path / "o")
+    assert odometer.describe().endswith("by basic composition; limit: none was set")
+    assert odometer.to_dict()["limit"] is None and odometer.charges == ()
+    odometer.set_limit(2.0, 1e-3)
+    odometer.reserve("a fit", 0.5, 1e-6, unit="patient", run="runs/x")
+    odometer.reserve("a sweep", 0.25, 2e-6, unit="patient")
+    odometer.record_without_guarantee("an audit")
+    first, second, third, last = value_of(odometer.describe).split("\n")
+    assert first == "  1  a fit (epsilon 0.5, delta 1e-06; per patient)"
+    assert second == "  2  a sweep (epsilon 0.25, delta 2e-06; per patient)"
+    assert third == "  3  an audit (no guarantee; per row)"
+    assert last.endswith("by basic composition; limit: epsilon = 2, delta = 0.001")
+    told = odometer.to_dict()
+    assert [c["run"] for c in told["charges"]] == ["runs/x", "", ""] and told["composition"] == "basic"
+    assert (told["total"]["epsilon"], told["total"]["delta"]) == (0.75, pytest.approx(3e-6))
+    assert told["limit"] == {"epsilon": 2.0, "delta": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_seeded", "charge"),
+    [
+        (PrivacyBudget(0.5, 1e-6), False, Charge("a fit", "patient", 0.5, 1e-6, run="r")),
+        (PrivacyBudget(0.5, 1e-6), True, Charge("a fit, seeded", "row", guarantee=False)),
+        (None, False, Charge("a fit without a privacy budget", "row", guarantee=False)),
+        (None, True, Charge("a fit without a privacy budget", "row", guarantee=False)),
+    ],
+)
+def test_a_fit_is_charged_by_what_it_guarantees(
+    budget: PrivacyBudget | None, is_seeded: bool, charge: Charge, tmp_path: Path
+) -> None:
+    charge_fit(tmp_path / "o", "a fit", budget, "patient", is_seeded=is_seeded, run="r")
+    assert Odometer(tmp_path / "o").charges == (charge,)
+    charge_fit(None, "a fit", budget, "patient")
+    charge_fit(tmp_path / "o", "a fit", budget, "patient", is_seeded=is_seeded, run="r", resumed=True)
+    assert len(Odometer(tmp_path / "o").charges) == (1 if charge.guarantee else 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epsilon": "1"},
+        {"epsilon": float("inf")},
+        {"delta": float("nan")},
+        {"delta": -1e-9},
+        {"more": 1},
+        {"unit": ...},
+    ],
+)
+def test_a_charge_with_other_fields_or_figures_is_damage(change: dict[str, Any], tmp_path: Path) -> None:
+    odometer = Odometer(tmp_path / "o")
+    odometer.reserve("a fit", 0.5, 1e-6, unit="row")
+    content = json.loads((tmp_path / "o" / CHARGES).read_text()) | change
+    lines = json.dumps({k: v for k, v in content.items() if v is not ...}) + "\n"
+    (tmp_path / "o" / CHARGES).write_text(lines)
+    with pytest.raises(StorageError, match="is damaged"):
+        _ = odometer.charges
+
+
+def test_a_line_without_its_end_was_never_reserved_and_gives_way(tmp_path: Path) -> None:
+    odometer = Odometer(tmp_path / "o")
+    odometer.reserve("first", 0.5, 1e-6, unit="row")
+    whole = (tmp_path / "o" / CHARGES).read_text()
+    for torn in (whole + whole[:20], whole[:20]):
+        (tmp_path / "o" / CHARGES).write_text(torn)
+        kept = torn.count("\n")
+        assert len(odometer.charges) == kept
+        odometer.reserve("next", 0.25, 1e-6, unit="row")
+        assert [c.what for c in value_of(lambda: odometer.charges)] == ["first"] * kept + ["next"]
+
+
+def test_a_limit_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
+    odometer = Odometer(tmp_path / "o")
+    odometer.set_limit(1.0, 1e-6)
+    for content in ("", "{}", '{"epsilon": 1, "more": 2}'):
+        (tmp_path / "o" / LIMIT).write_text(content)
+        with pytest.raises(StorageError, match="cannot be read"):
+            odometer.reserve("a fit", 0.5, 1e-6, unit="row")
