@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
@@ -197,3 +200,76 @@ def test_levels_of_fewer_rows_than_are_protected_are_left_out() -> None:
     )
     found = schema_of(pd.DataFrame({"level": values, "x": np.arange(100.0)}))
     assert found.rare_threshold == 5 and found["level"].levels == ("mid", "none", "high", "top")
+
+
+def test_what_nobody_declared_is_named_and_stays_so_in_a_second_fit() -> None:
+    frame = pd.DataFrame({"n": [1, 2, 3, 4, 5] * 10, "t": ["a", "b"] * 25, "m": [1.5, 2.5, None, 4.5, 0.5] * 10})
+    found = schema_of(frame, categorical=["t"])
+    assert found["n"].inferred == ("kind", "dtype", "pandas_dtype", "nullable", "decimals")
+    assert found["t"].inferred == ("dtype", "pandas_dtype", "nullable")
+    assert schema_of(frame, found)["n"].inferred == found["n"].inferred
+    own = TableSchema((replace(found["n"], inferred=()), replace(found["m"], inferred=(), decimals=None)))
+    again = schema_of(frame, own)
+    assert (again["n"].inferred, again["m"].inferred) == ((), ("decimals",)) and again["m"].decimals == 1
+    assert "kind" in again["t"].inferred and again["t"].kind is Kind.CATEGORICAL
+
+
+@pytest.mark.parametrize(("bounds", "fits"), [((0, 99), True), ((0, 98), False), ((1, 99), False), ((-5, 200), True)])
+def test_rows_may_reach_both_ends_of_a_declared_range(bounds: tuple[int, int], fits: bool) -> None:
+    frame = pd.DataFrame({"n": range(100)})
+    declared = TableSchema((ColumnSchema("n", Kind.CONTINUOUS, "int64", bounds=bounds),))
+    if fits:
+        assert value_of(lambda: schema_of(frame, declared))["n"].bounds == bounds
+        return
+    with pytest.raises(SchemaError, match="'n' has values outside the declared bounds"):
+        schema_of(frame, declared)
+
+
+def test_rows_are_held_to_a_declaration_only_where_they_are_checked() -> None:
+    frame = pd.DataFrame({"t": ["a", "b", "c", "a", None] * 9})
+    table = as_table(frame)
+    column = ColumnSchema("t", Kind.CATEGORICAL, "string", categories=("a",), nullable=False)
+    found = infer_schema(table, collect(table), TableSchema((column,)), check_rows=False)
+    assert found["t"].categories == ("a",) and not found["t"].nullable
+    with pytest.raises(SchemaError, match="not nullable, but 9 rows are missing"):
+        schema_of(frame, TableSchema((column,)))
+    with pytest.raises(SchemaError, match="has 2 values that the declared categories lack"):
+        schema_of(frame, TableSchema((replace(column, nullable=True),)))
+    whole = TableSchema((replace(column, categories=("a", "b", "c", "d")),))
+    assert value_of(lambda: schema_of(frame.dropna(), whole))["t"].categories == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(("values", "fits"), [([7] * 30, True), ([7] * 29 + [8], False), ([7] * 29 + [None], False)])
+def test_a_declared_constant_is_one_in_every_row(values: list[int | None], fits: bool) -> None:
+    frame = pd.DataFrame({"c": pd.array(values, dtype="Int64"), "x": range(30)})
+    declared = TableSchema((ColumnSchema("c", Kind.CONSTANT, "int64", value=7),))
+    if fits:
+        assert value_of(lambda: schema_of(frame, declared))["c"].value == 7
+        return
+    with pytest.raises(SchemaError, match="'c' is declared constant, but its rows differ"):
+        schema_of(frame, declared)
+
+
+def test_a_list_of_columns_is_no_text_and_may_be_empty_or_named_twice() -> None:
+    frame = pd.DataFrame({"a": range(20), "b": range(20)})
+    with pytest.raises(SchemaError, match="categorical columns must be a list of names; found the text 'ab'"):
+        schema_of(frame, categorical="ab")  # type: ignore[arg-type]
+    table = as_table(frame)
+    found = value_of(
+        lambda: infer_schema(table, collect(table), None, {Kind.CATEGORICAL: ["a", "a"], Kind.CONTINUOUS: None})
+    )
+    assert (found["a"].kind, found["a"].reason) == (Kind.CATEGORICAL, "declared")
+
+
+@pytest.mark.parametrize(
+    ("scale", "largest", "fits"),
+    [(2, "90071992547409.91", True), (2, "90071992547409.92", False), (2, "-90071992547409.92", False), (0, "9", True)],
+)
+def test_decimals_of_more_digits_than_a_double_holds_are_refused(scale: int, largest: str, fits: bool) -> None:
+    values = [Decimal(largest), *(Decimal(i) / 10**scale for i in range(11, 50))]
+    table = pa.table({"d": pa.array(values, pa.decimal128(30, scale))})
+    if fits:
+        assert value_of(lambda: schema_of(table))["d"].kind is Kind.CONTINUOUS
+        return
+    with pytest.raises(SchemaError, match="'d' holds decimals of more digits than the 15"):
+        schema_of(table)
