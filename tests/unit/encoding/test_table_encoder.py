@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock, PresenceEncoder, concat_blocks
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 from raysynth.errors import ModelFileError
-from raysynth.schema import Kind, TableSchema
+from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import TableStatistics, collect
 
@@ -166,3 +168,37 @@ def test_no_value_makes_itself_heard(learned: Any, numeric: NumericForm) -> None
     for made in (encoder, build_encoder(learned[1], statistics.columns, numeric=numeric)):
         block = made.encode(rows)
         assert np.isfinite(block.values_NV).all()
+
+
+@pytest.mark.parametrize(("n_missing", "shares"), [(0, None), (N // 5, [0.8, 0.2]), (N, None)])
+def test_of_what_is_made_anew_the_share_that_is_missing_is_coded(n_missing: int, shares: list[float] | None) -> None:
+    mail = [None if i < n_missing else f"user{i}@site.org" for i in range(N)]
+    table = as_table(pd.DataFrame({"mail": pd.Series(mail, dtype="string"), "flag": np.arange(N) % 2 == 0}))
+    declared = TableSchema((ColumnSchema("mail", Kind.PERSONAL, "string", personal="email"),))
+    statistics = collect(table)
+    schema = infer_schema(table, statistics, declared, check_rows=False)
+    encoder = value_of(lambda: build_encoder(schema, statistics.columns, numeric="bins"))
+    found = dict(zip(encoder.names, encoder.frequencies(), strict=True))
+    assert list(found) == (["flag"] if shares is None else ["mail", "flag"])
+    assert shares is None or found["mail"].tolist() == pytest.approx(shares)
+
+
+def test_of_keys_alone_a_code_says_that_each_row_has_one() -> None:
+    table = as_table(pd.DataFrame({"key": np.arange(N) + 100}))
+    statistics = collect(table)
+    encoder = value_of(lambda: build_encoder(infer_schema(table, statistics), statistics.columns, numeric="bins"))
+    (share,) = encoder.frequencies()
+    assert encoder.names == ("key",) and share.tolist() == [1.0, 0.0] and encoder.n_values == 0
+    assert not encoder.encode(table.memory).codes_NC.any()  # type: ignore[arg-type]
+
+
+def test_the_form_of_numbers_is_chosen_by_column_and_no_batch_gives_no_rows(learned: Any) -> None:
+    columns = {"numeric": "modes", "n_bins": 7, "n_modes": 2}
+    encoder = build_encoder(learned[1], learned[2].columns, binned={"x"}, **columns)
+    by_name = dict(zip(encoder.names, encoder.columns, strict=True))
+    assert (type(by_name["x"]), type(by_name["day"])) == (BinEncoder, ModeEncoder)
+    assert by_name["x"].cardinality <= 8 and by_name["day"].cardinality <= 3
+    assert [p.value_index for p in encoder.layout] == [None, None, None, None, 0] and encoder.n_values == 1
+    empty, whole = encoder.encode_all([]), encoder.encode_all(learned[0].to_batches(max_chunksize=700))
+    assert (empty.codes_NC.shape, empty.values_NV.shape) == ((0, 5), (0, 1))
+    np.testing.assert_array_equal(whole.codes_NC, encoder.encode(learned[0]).codes_NC)
