@@ -25,7 +25,8 @@ from raysynth.encoding.distribution import CellSize, SmoothDistribution, behind,
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.statistics.released import EXACT_DOUBLE, NoisedMean, NumericDistribution
+from raysynth.statistics.decimals import nearest_doubles
+from raysynth.statistics.released import NoisedMean, NumericDistribution
 
 MOST_PLACES = 1 << 35  # between two knots: 2**17 of them (65,536 cells) stay within the whole numbers of float64
 _LARGEST = np.nextafter(2.0**64, 0)
@@ -287,7 +288,7 @@ def to_numbers(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     if pa.types.is_integer(array.type):
         return x.astype(np.uint64 if pa.types.is_uint64(array.type) else np.int64, copy=False), null
     if scale is not None:
-        x = _nearest_doubles(x, scale)
+        x = nearest_doubles(x, scale)
     finite = np.isfinite(x)
     if finite.all():
         return x, null
@@ -298,12 +299,6 @@ def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     """`to_numbers` with whole numbers as the nearest float64."""
     x, missing = to_numbers(array)
     return x.astype(np.float64, copy=False), missing
-
-
-def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
-    """Decimals as Arrow's cast gives them, which misses the nearest double by a bit for some."""
-    exact = np.abs(x) * 10.0**scale < EXACT_DOUBLE
-    return np.where(exact, np.rint(x * 10.0**scale) / 10.0**scale, x)
 
 
 def protected_fields(
@@ -329,7 +324,7 @@ def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistri
     """Decimals have at most the digits of their scale, whatever the doubles that were counted seem to need."""
     if not pa.types.is_decimal(dtype):
         return released
-    low, high = (_nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
+    low, high = (nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
     needed = 15 if released.decimals is None else released.decimals
     return replace(released, low=low, high=high, decimals=min(dtype.scale, needed))
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysynth.data.arrow_types import EXACT_DOUBLE
+
 MAX_DECIMALS = 15
 _SIGNIFICANT = 1e15  # a double holds 15 decimal digits for certain; a match beyond them is chance
 _NOISE = 512  # units in the last place by which sums of decimals miss them at most: 0.1 + 0.2, or 0.1 a thousand times
@@ -35,6 +37,12 @@ def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
         if so_far > MAX_DECIMALS:
             break
     return so_far
+
+
+def nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
+    """Decimals (N,) as Arrow's cast gives them, which misses the nearest double by a bit for some."""
+    exact = np.abs(x) * 10.0**scale < EXACT_DOUBLE
+    return np.where(exact, np.rint(x * 10.0**scale) / 10.0**scale, x)
 
 
 def needed_digits(values: np.ndarray, most: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
-from raysynth.statistics.decimals import MAX_DECIMALS, Step, decimal_step, joint_step, needed_decimals
+from raysynth.statistics.decimals import MAX_DECIMALS, Step, decimal_step, joint_step, nearest_doubles, needed_decimals
 from raysynth.statistics.distinct import DistinctSample, hash_integers
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
@@ -314,14 +314,12 @@ def _present_values(array: pa.Array) -> np.ndarray:
 
 
 def _decimal_values(array: pa.Array) -> np.ndarray:
-    """Nearest doubles (Arrow's own cast is off by a bit in the last place for some)."""
     if array.type.precision <= 15:
         unscaled = np.frombuffer(array.buffers()[1], dtype=np.int64)[
             2 * array.offset : 2 * (array.offset + len(array)) : 2
         ]
         return unscaled / 10.0**array.type.scale
-    values: np.ndarray = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
-    return values
+    return nearest_doubles(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False), array.type.scale)
 
 
 def _native(values: np.ndarray, type_: pa.DataType) -> np.ndarray:

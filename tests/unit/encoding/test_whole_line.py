@@ -138,3 +138,12 @@ def test_knots_have_places_of_their_own_and_order_is_kept(values: list[int]) -> 
     places = line.place(line.knots)
     assert (np.diff(places) >= 1).all() and line.number(places).tolist() == sorted(values)
     assert line.place_of(float("-inf")) == float("-inf")
+
+
+@pytest.mark.parametrize("bounds", [(-5.0, -1.0), (2.0**64, 2.0**70), (-np.inf, -0.5)])
+def test_a_range_beyond_the_type_holds_no_value(bounds: tuple[float, float]) -> None:
+    """Of unsigned numbers, the smallest possible and the largest possible among them."""
+    array = pa.array([0, 7, 2**64 - 1] * 40, pa.uint64())
+    for encoder in encoders(array)[:2]:
+        assert not encoder.condition_weights(bounds).any()
+        assert encoder.condition_weights((-5.0, 0.0)).sum() > 0 and encoder.condition_weights((2.0**63, 2.0**64)).any()

@@ -273,3 +273,10 @@ def test_decimals_of_more_digits_than_a_double_holds_are_refused(scale: int, lar
         return
     with pytest.raises(SchemaError, match="'d' holds decimals of more digits than the 15"):
         schema_of(table)
+
+
+def test_decimals_of_many_digits_reach_the_ends_of_their_declared_range() -> None:
+    """-1.15 is read from a column of 30 digits as the double that is nearest, not as the one below."""
+    table = pa.table({"d": pa.array([Decimal("-1.15"), Decimal("0.07"), Decimal("29.35")] * 9, pa.decimal128(30, 2))})
+    column = ColumnSchema("d", Kind.CONTINUOUS, "decimal128(30, 2)", bounds=(-1.15, 29.35))
+    assert value_of(lambda: schema_of(table, TableSchema((column,))))["d"].bounds == (-1.15, 29.35)
