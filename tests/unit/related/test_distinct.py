@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 from unit.related.measures import pointing_nowhere
 
 from raysynth import RelationalSynthesizer
-from raysynth.related.distinct import FamilyKeys, _moved
+from raysynth.related.distinct import TRIES, FamilyKeys, _moved, distinct_roots, exchange_parents, repeats, say_fewer
+from raysynth.related.grouping import numbers
+from raysynth.related.plan import wanted_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 
@@ -123,3 +128,111 @@ def test_a_key_of_a_time_alone_tells_all_rows_apart() -> None:
     made = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=TREES).fit(tables).sample(seed=2)
     assert not made["readings"]["at"].duplicated().any()
     assert len(made["readings"]) == pytest.approx(len(owner), rel=0.1)
+
+
+def earlier(rows: list[tuple[object, ...]]) -> list[int]:
+    return [i for i, row in enumerate(rows) if row in rows[:i]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_whose_numbers_are_those_of_an_earlier_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns = [rng.integers(-1, 4, 30), rng.integers(-1, 2, 30), rng.integers(0, 3, 30)]
+    for n in (1, 2, 3):
+        assert value_of(lambda n=n: repeats(columns[:n])).tolist() == earlier(list(zip(*columns[:n], strict=True)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_repeated_numbers_of_a_family_take_the_next_free_ones(seed: int) -> None:
+    """Upwards, and from the upper end downwards; a missing one stays, and rows without a parent."""
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random(24) < 0.1, np.nan, rng.integers(0, 9, 24) * 5.0 + 100)
+    x[:2] = 100, 140
+    parent = rng.integers(-1, 4, 24)
+    keys = FamilyKeys({("x",): True}, {"x": ColumnSchema("x", Kind.CONTINUOUS, "double")})
+    rows, kept = value_of(lambda: keys.without_repeats(pa.table({"x": pa.array(x, mask=np.isnan(x))}), parent))
+    found = numbers(rows.column("x"))
+    low, high = np.nanmin(x[parent >= 0]), np.nanmax(x[parent >= 0])
+    lost = []
+    for p in range(4):
+        at = [i for i in np.argsort(x, kind="stable").tolist() if parent[i] == p and not np.isnan(x[i])]
+        places = [round((x[i] - low) / 5) for i in at]
+        for i in range(1, len(places)):
+            places[i] = max(places[i], places[i - 1] + 1)
+        places = [min(v, round((high - low) / 5)) for v in places]
+        for i in range(len(places) - 2, -1, -1):
+            places[i] = min(places[i], places[i + 1] - 1)
+        assert found[at].tolist() == [low + 5 * max(v, 0) for v in places]
+        lost += [at[i] for i in range(1, len(at)) if max(places[i], 0) == max(places[i - 1], 0)]
+    stays = np.flatnonzero((parent < 0) | np.isnan(x))
+    np.testing.assert_array_equal(found[stays], x[stays])
+    missing = [i for i in range(24) if np.isnan(x[i]) and parent[i] >= 0 and any(
+        np.isnan(x[j]) and parent[j] == parent[i] for j in range(i))]  # fmt: skip
+    assert sorted(set(range(24)) - set(kept.tolist())) == sorted(
+        i for i in range(24) if i in missing or (parent[i] >= 0 and not np.isnan(x[i]) and any(
+            found[j] == found[i] and parent[j] == parent[i] for j in range(i))))  # fmt: skip
+    assert not lost or len(kept) < 24
+
+
+@pytest.mark.parametrize("of_one", [True, False])
+def test_a_key_tells_the_rows_of_one_parent_or_of_all_apart(of_one: bool) -> None:
+    rows = pa.table({"a": ["x", "x", "y", "x", "x", "x"], "b": [1, 1, 1, 1, 1, 2]})
+    parent = np.array([0, 0, 0, 1, -1, -1])
+    keys = FamilyKeys({("a", "b"): of_one}, {})
+    expected = [False, True, False, False, False, False] if of_one else [False, True, False, True, True, False]
+    assert value_of(lambda: keys.repeated(rows, parent)).tolist() == expected
+    same, kept = keys.without_repeats(rows, parent)
+    assert same.equals(rows) and kept.tolist() == [i for i, r in enumerate(expected) if not r]
+    without = np.full(6, -1)
+    assert keys.repeated(rows, without).any() != of_one
+
+
+def table_of(*keys: tuple[str, ...], matched: tuple[Relation, ...] = ()) -> Any:
+    plan = SimpleNamespace(name="t", keys=keys, matched=matched)
+    return SimpleNamespace(plan=plan)
+
+
+def test_roots_are_drawn_until_there_are_as_many_keys() -> None:
+    asked: list[int] = []
+
+    def draw(n: int) -> pa.Table:
+        asked.append(n)
+        return pa.table({"k": pa.array([None, *range(len(asked) * 3, len(asked) * 3 + 3)])})
+
+    rows = pa.table({"k": pa.array([0, 1, 1, None, 0])})
+    found = value_of(lambda: distinct_roots(table_of(("k",), ("other",)), rows, 8, draw))
+    assert found["k"].to_pylist() == [0, 1, 3, 4, 5, 6, 7, 8] and asked == [6, 3]
+    asked.clear()
+    many = value_of(lambda: distinct_roots(table_of(("k",)), pa.table({"k": list(range(97))}), 100, draw))
+    assert many.num_rows == 100 and set(asked) == {25}
+    asked.clear()
+    same = pa.table({"k": [1]})
+    with pytest.warns(UserWarning, match="1 of 8 rows made"):
+        few = distinct_roots(table_of(("k",)), same, 8, lambda n: asked.append(n) or same)  # type: ignore[func-returns-value]
+    assert few.equals(same) and asked == [7] * TRIES
+
+
+@pytest.mark.filterwarnings("error")
+def test_clearly_fewer_rows_are_said() -> None:
+    say_fewer(table_of(), 90, 100, ("a", "b"))
+    with pytest.warns(UserWarning, match=r"'t': 89 of 100 rows made, since its key \(a, b\) has no more values"):
+        say_fewer(table_of(), 89, 100, ("a", "b"))
+
+
+def test_parents_are_exchanged_between_rows_that_want_the_same_kind() -> None:
+    first, second = Relation("p", "t", ("id",), ("p",)), Relation("q", "t", ("id",), ("q",))
+    rng = np.random.default_rng(0)
+    of_first = np.repeat(np.arange(40), 3)
+    of_second = np.concatenate([rng.integers(0, 20, 60), rng.integers(20, 40, 60)])
+    wanted = pa.table({wanted_of(second): (of_second >= 20).astype(np.int64)})
+    parents = {first: of_first.copy(), second: of_second.copy()}
+    before = earlier(list(zip(of_first, of_second, strict=True)))
+    value_of(lambda: exchange_parents(table_of(("p", "q"), matched=(second,)), wanted, parents, rng))
+    after = list(zip(parents[first], parents[second], strict=True))
+    assert before and not earlier(after)
+    assert (parents[first] == of_first).all() and sorted(parents[second]) == sorted(of_second)
+    assert ((parents[second] >= 20) == (of_second >= 20)).all(), "none goes to a row that wants another kind"
+    for key, matched in ((("p", "q"), ()), (("p", "q", "x"), (second,))):
+        stays = {first: of_first.copy(), second: of_second.copy()}
+        exchange_parents(table_of(key, matched=matched), wanted, stays, rng)
+        assert (stays[second] == of_second).all()

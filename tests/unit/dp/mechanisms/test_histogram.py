@@ -1,5 +1,7 @@
 """Noisy histograms: consistency by least squares, and merging where noise hides the shape."""
 
+import math
+
 import numpy as np
 import pytest
 from outcome import value_of
@@ -8,11 +10,13 @@ from raysynth.dp.mechanisms.histogram import (
     FAN_OUT,
     SIGNIFICANT,
     LevelCounts,
+    Runs,
     consistent,
     exact_levels,
     level_sizes,
     merged_runs,
     simplex,
+    with_ends,
 )
 
 RNG = np.random.default_rng(0)
@@ -87,3 +91,66 @@ def test_a_node_is_split_where_its_children_differ_by_three_standard_deviations(
     leaves = 1000.0 + np.sqrt((freedom + excess) / FAN_OUT) * np.where(np.arange(FAN_OUT) % 2, 1, -1)
     levels = [LevelCounts(leaves, 1.0), LevelCounts(np.array([leaves.sum()]), 1.0)]
     assert len(merged_runs(levels, leaves.sum()).counts) == n_runs
+
+
+def runs_by_loops(levels: list[LevelCounts], total: float) -> list[tuple[int, float]]:
+    """(first leaf, rows) of each run: from the top a node is split where its children differ beyond the noise."""
+    estimates = consistent(levels)
+    runs: list[tuple[int, float]] = []
+
+    def look(depth: int, node: int, count: float) -> None:
+        children = [] if depth == 0 else list(range(len(estimates[depth - 1])))[node * FAN_OUT : (node + 1) * FAN_OUT]
+        own = [float(estimates[depth - 1][c]) for c in children]
+        mean = sum(own) / max(len(own), 1)
+        if depth > 0:
+            sigma, freedom = levels[depth - 1].sigma, len(own) - 1
+            differ = sum((v - mean) ** 2 for v in own) / sigma**2 - freedom > SIGNIFICANT * math.sqrt(2 * freedom)
+            if len(own) == 1 or (count > sigma and differ):
+                for child, share in zip(children, simplex(np.array(own), count), strict=True):
+                    look(depth - 1, child, float(share))
+                return
+        runs.append((node * FAN_OUT**depth, count))
+
+    for node, count in enumerate(simplex(estimates[-1], total)):
+        look(len(levels) - 1, node, float(count))
+    return sorted(runs)
+
+
+@pytest.mark.parametrize("n_leaves", [7, 129, 1500, 2049, 32_768])
+@pytest.mark.parametrize("sigma", [0.5, 4.0])
+def test_runs_are_those_of_a_walk_from_the_top(n_leaves: int, sigma: float) -> None:
+    rng = np.random.default_rng(n_leaves)
+    leaves = rng.poisson(0.3, n_leaves) + 200.0 * (rng.random(n_leaves) < 0.01)
+    levels = noised_levels(leaves, sigma, rng)
+    assert len(levels) == {7: 1, 129: 2, 1500: 2, 2049: 3, 32_768: 3}[n_leaves]
+    runs = value_of(lambda: merged_runs(levels, leaves.sum()))
+    found = list(zip(runs.first.tolist(), runs.counts.tolist(), strict=True))
+    expected = runs_by_loops(levels, leaves.sum())
+    assert [f for f, _ in found] == [f for f, _ in expected]
+    np.testing.assert_allclose([c for _, c in found], [c for _, c in expected], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([0.0, 90.0, 10.0], [5.0, 90.0, 10.0]), ([7.0, 3.0, 4.0], [7.0, 3.0, 5.0]), ([6.0, 0.0, 6.0], [6.0, 0.0, 6.0])],
+)
+def test_the_ends_of_a_short_range_keep_five_rows(counts: list[float], expected: list[float]) -> None:
+    runs = Runs(np.arange(3), np.array(counts))
+    found = value_of(lambda: with_ends(runs, 100.0))
+    np.testing.assert_allclose(found.counts, np.array(expected) * 100 / sum(expected))
+    assert runs.counts.tolist() == counts and found.first.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_levels_of_different_noise_are_weighted_by_their_variances(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    leaves = rng.integers(0, 9, 300)
+    exact = [leaves.astype(float), *(np.add.reduceat(leaves, np.arange(0, 300, w)).astype(float) for w in (16, 256))]
+    levels = [LevelCounts(c + rng.normal(size=len(c)) * s, s) for c, s in zip(exact, (3.0, 1.0, 0.5), strict=True)]
+    design = np.vstack([np.eye(300), *(np.arange(300) // w == np.arange(-(-300 // w))[:, None] for w in (16, 256))])
+    weight = np.concatenate([np.full(len(lv.counts), 1 / lv.sigma) for lv in levels])
+    noised = np.concatenate([lv.counts for lv in levels])
+    expected = np.linalg.lstsq(design * weight[:, None], noised * weight, rcond=None)[0]
+    found = value_of(lambda: consistent(levels))
+    for width, level in zip((1, 16, 256), found, strict=True):
+        np.testing.assert_allclose(level, np.add.reduceat(expected, np.arange(0, 300, width)), atol=1e-6)
