@@ -27,7 +27,9 @@ from raysynth.files.stores import first_line, open_uri, refusal, replace_object,
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")  # one slash, too: `Path` makes s3://b/f into s3:/b/f
+_URI = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]+):(?:/{2,}|/(?=.)|$)"
+)  # `Path` makes s3://b/f into s3:/b/f, and s3:// into s3:
 
 
 def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
@@ -192,6 +194,8 @@ def place(target: Target, what: str = "path") -> Place:
     if found is None or found[1].lower() == "file":
         path = str(local_path(text, what))
         return Place(None, path, path)
+    if not text[found.end() :]:
+        raise ParameterError(f"{what} '{text}' names no bucket; give {found[1].lower()}://bucket/key")
     filesystem, path = open_uri(f"{found[1].lower()}://{text[found.end() :]}", what)
     return Place(filesystem, path.rstrip("/"), f"{found[1].lower()}://{path.rstrip('/')}")
 

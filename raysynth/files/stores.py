@@ -53,6 +53,8 @@ def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
             f"{what} '{shown}': nothing here opens {scheme}:// ({first_line(error)}); give a local or mounted path, "
             "an s3:// or gs:// URI, or install the fsspec client of this scheme"
         ) from None
+    except Exception as error:  # a client that logs in at once says so in errors of its own
+        raise StorageError(f"cannot reach {what} '{shown}': {refusal(error, uri)}") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 

@@ -118,6 +118,9 @@ def test_a_uri_where_files_are_mapped_or_locked_is_refused(uri: str) -> None:
         ("foo://a/b", "nothing here opens foo://.*give a local or mounted path"),
         ("hdfs://host:1/x", "hdfs://host:1/x.*this needs Java and Hadoop"),
         ("https://user:secret@host/x?key=secret", r"https://host/x': .*download the file"),
+        ("ftp://user:secret@127.0.0.1:1/x", r"cannot reach path 'ftp://127.0.0.1:1/x'.*check its address"),
+        ("zip://a", "cannot reach path 'zip://a'"),
+        ("s3://", "names no bucket; give s3://bucket/key"),
     ],
 )
 @pytest.mark.parametrize("write", [atomic_path, check_writable, place])
