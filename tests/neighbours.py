@@ -44,10 +44,12 @@ from raysynth.statistics.released import from_integers
 from raysynth.training import private_batches
 
 SOURCES = ("arrow", "parquet", "csv", "frame", "dataset")
+OF_SEQUENCES = ("timegan", "autoregressive_sequences")
+OF_PERSONS: dict[str, Any] = {"sequence_key": "who", "sequence_length": 3, "static_columns": ["town"]}
 NEURAL = tiny(
-    (*BY_SGD, "timegan"),
+    (*BY_SGD, *OF_SEQUENCES),
     conditional_gan={"conditional_columns": ["town"]},
-    timegan={"sequence_key": "who", "sequence_length": 3, "static_columns": ["town"]},
+    **dict.fromkeys(OF_SEQUENCES, OF_PERSONS),
 )
 METHODS = ("bayesian_network", "copula", *NEURAL)
 
@@ -160,7 +162,7 @@ class Case:
     @property
     def is_by_person(self) -> bool:
         """Whether the unit is a person, where the method and the source have persons."""
-        return self.seed % 3 == 0 and self.method != "timegan" and self.source != "dataset"
+        return self.seed % 3 == 0 and self.method not in OF_SEQUENCES and self.source != "dataset"
 
 
 def rows_of(case: Case) -> pa.Table:
@@ -277,7 +279,7 @@ def schema_of(case: Case) -> TableSchema:
     names = rows_of(case).column_names
     told = (*SCHEMA, *(OF_TEXT if case.source in ("csv", "frame", "dataset") else ()))
     told = tuple(c for c in told if c.name in names)
-    if case.method == "timegan":
+    if case.method in OF_SEQUENCES:
         told = tuple(c for c in told if c.name != "who")
     if case.seed % 5 or case.method != "copula":
         return TableSchema(told)
@@ -305,7 +307,7 @@ def shown(case: Case, data: Any, *, rows: bool = False) -> dict[str, Any]:
                 seen["model"] = (content.digest(), json.dumps(content.meta, sort_keys=True, default=str))
                 seen["stages"] = [(s.name, s.rows, s.bytes) for s in model.stages_]
                 if rows:
-                    (model.sample(20, seed=1) if case.method != "timegan" else model.sample(20)).to_csv()
+                    (model.sample(20, seed=1) if case.method not in OF_SEQUENCES else model.sample(20)).to_csv()
             except RaysynthError as error:
                 seen["error"] = (type(error).__name__, str(error), str(error.__cause__))
             except Exception as error:  # what no user should see: kept, so that the test fails with it

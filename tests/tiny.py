@@ -19,7 +19,7 @@ TINY: dict[str, dict[str, Any]] = {
     "timegan": {"hidden_dim": 4, "noise_dim": 2},
     "autoregressive_sequences": {"units": 8, "width": 8, "hidden": 4, "layers": 1},
 }
-BY_SGD = ("gan", "ctgan", "conditional_gan", "tvae", "dp_tvae", "autoregressive")  # of tables; sequences: 'timegan'
+BY_SGD = ("gan", "ctgan", "conditional_gan", "tvae", "dp_tvae", "autoregressive")  # of tables
 
 
 def tiny(methods: tuple[str, ...], **own: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -75,7 +75,7 @@ class PrivateRun:
 
     def check_schema(self, opened: OpenedTable) -> None:
         """Raise `ParameterError` where a table's public schema is not the one that was released."""
-        if self.schemas != _as_json(_schemas(opened)):
+        if self.schemas != as_json(_schemas(opened)):
             raise ParameterError(
                 f"resume: the fit in '{self.folder}' had other columns; give it the same table and schema"
             )
@@ -186,7 +186,7 @@ def _check_same(model: Method, earlier: dict[str, Any], spent: PrivacySpent, fol
 
 
 def _parameters(model: Method) -> dict[str, Any]:
-    return {"class": type(model).__name__, **_as_json(model._saved_parameters())}
+    return {"class": type(model).__name__, **as_json(model._saved_parameters())}
 
 
 def _schemas(opened: OpenedTable) -> dict[str, Any]:
@@ -200,7 +200,8 @@ def _encoder(content: ModelContent) -> TableEncoder:
     return TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
 
 
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+def as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The same as a file of JSON gives it back."""
     result: dict[str, Any] = json.loads(json.dumps(values, default=lambda v: v.item()))
     return result
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import Releases
+    from raysynth.methods.sequences.private import PrivateSequences
 
 
 def private_batch_size(n_units: int) -> int:
@@ -32,7 +33,7 @@ def private_batch_size(n_units: int) -> int:
 
 
 def charged_plan(
-    prepared: Prepared,
+    prepared: Prepared | PrivateSequences,
     released: str,
     *,
     batch_size: int,

@@ -17,7 +17,7 @@ from raysynth.training.batches import Batches, RowSource
 from raysynth.training.held_out import HeldOut
 from raysynth.training.learner import Learner, Trainable
 from raysynth.training.loop import GO_ON, EpochBatches, Store, TrainResult, TrainSettings, Watch, train
-from raysynth.training.private_batches import PoissonBatches
+from raysynth.training.private_batches import PART_ROWS, PoissonBatches
 from raysynth.training.private_steps import PrivateSteps
 
 Networks = TypeVar("Networks", bound=Trainable)
@@ -50,6 +50,11 @@ class Job:
         """A worker's batch must be a multiple of this: of the parts of an accumulated step, of packs, of groups."""
         return self.settings.accumulation
 
+    @property
+    def part_rows(self) -> int:
+        """Rows whose gradients are clipped at once, under a budget."""
+        return PART_ROWS
+
     def trainable(self, device: torch.device) -> Trainable:
         """Networks with fresh weights, of the settings' seed, on a device."""
         raise NotImplementedError
@@ -68,7 +73,8 @@ class Job:
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> EpochBatches:
         """One worker's batches: shuffled, and rows held back at an epoch's end; Poisson ones under a budget."""
         if self.plan is not None:
-            return PoissonBatches(rows, self.plan, rank=rank, multiple=self.batch_multiple, device=device)
+            how = {"multiple": self.batch_multiple, "part_rows": self.part_rows}
+            return PoissonBatches(rows, self.plan, rank=rank, device=device, **how)
         return self.held_out(Batches(rows, batch_size, steps, self.settings.seed, rank, device=device))
 
     def held_out(self, batches: Batches) -> HeldOut:

@@ -1,7 +1,7 @@
 """Batches under a privacy budget: each row of a worker's share is in each batch with the same chance q (Poisson).
 
 That is what the accountant of DP-SGD assumes; a shuffled epoch accounted as Poisson is a privacy bug (Chua et al. 2024,
-arXiv 2403.17673). The number of rows drawn is private and varies; they come in parts of at most `PART_ROWS` rows, so
+arXiv 2403.17673). The number of rows drawn is private and varies; they come in parts of at most `part_rows` rows, so
 that memory is bounded and no row is ever left out. A part is filled up with rows that do not count; an empty batch is a
 part of such rows alone. Draws come from the plan's noise source, never from a seed.
 
@@ -97,6 +97,7 @@ class PoissonBatches:
         rank: of the worker.
         multiple: groups of equal size that a part's rows are dealt out to at random, one after the other in a part.
         device: where parts go.
+        part_rows: of a part, at most.
     """
 
     def __init__(
@@ -107,8 +108,10 @@ class PoissonBatches:
         rank: int = 0,
         multiple: int = 1,
         device: str | torch.device = "cpu",
+        part_rows: int = PART_ROWS,
     ) -> None:
         self.rows, self.plan, self.rank, self.multiple, self.device = rows, plan, rank, multiple, device
+        self.part_rows = part_rows
         self._left, self._started = plan.steps, 0
         self._noise = plan.noise(f"batches of worker {rank}")
 
@@ -157,8 +160,8 @@ class PoissonBatches:
         codes = block.codes_NC
         values = np.ascontiguousarray(block.values_NV, np.float32)
         for low, high in zip(edges[:-1], edges[1:], strict=True):
-            starts = range(low, high, PART_ROWS) if high > low else [low]
-            cuts = [(start, min(start + PART_ROWS, high)) for start in starts]
+            starts = range(low, high, self.part_rows) if high > low else [low]
+            cuts = [(start, min(start + self.part_rows, high)) for start in starts]
             yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b], drawn[a:b]) for a, b in cuts))
 
     def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray, rows_N: np.ndarray) -> PrivatePart:

@@ -52,18 +52,19 @@ class PrivateSteps:
             self._shared = torch.Generator(device).manual_seed(sum(d << (16 * i) for i, d in enumerate(digits)) >> 1)
         return self._shared
 
-    def teach(self, network: nn.Module, batch: PrivateBatch, losses: Losses) -> Tensor:
+    def teach(self, network: nn.Module, batch: PrivateBatch, losses: Losses, rows_each: int = 1) -> Tensor:
         """Sets `.grad` of the network's parameters to one released gradient; gives the mean loss, which is private.
 
         Args:
             network: that is taught.
             batch: of this worker.
             losses: of the rows of a part, (N,); each of its own row alone.
+            rows_each: steps of a row that is a sequence, where layers take them like rows (see `Recorder`).
         """
         release = self._release()
         total = batch.parts[0].counted_N.new_zeros((), dtype=torch.float32)
         for part in batch.parts:
-            gradients = example_gradients(network, partial(losses, part.batch), len(part.counted_N))
+            gradients = example_gradients(network, partial(losses, part.batch), len(part.counted_N), rows_each)
             self._add(release, part, gradients.uses, gradients.weights)
             total = total + self._sum(gradients.losses_N, part.counted_N)
         self._show(release.set_gradients(network.parameters()))

@@ -1,4 +1,4 @@
-"""TimeSeriesGAN under a privacy budget beside independent steps of the same budget: how steps hang together.
+"""Methods of sequences under a privacy budget beside independent steps of the same budget: how steps hang together.
 
     python tests/benchmarks/bench_private_sequences.py --data ../shared/data                   # epsilon 0.5, 1, 3, 8
     python tests/benchmarks/bench_private_sequences.py --data ../shared/data --epsilons 1 --epochs 2         # a look
@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from raysynth import TimeSeriesGAN
+from raysynth.api import new_synthesizer
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numbers import NumericEncoder
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data", help="folder with stocks.csv")
     parser.add_argument("--epsilons", default="0.5,1,3,8")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", default="independent,timegan,autoregressive_sequences")
     parser.add_argument("--epochs", type=int, help="default: the method's own under a budget")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter")
     parser.add_argument("--threads", type=int, default=1)
@@ -62,12 +63,12 @@ def main() -> None:
         parameters["epochs"] = options.epochs
     means = {}
     for epsilon in (float(e) for e in options.epsilons.split(",")):
-        for method in ("independent", "timegan"):
+        for method in options.methods.split(","):
             found = [one_fit(method, learned, held, epsilon, seed, parameters) for seed in range(options.seeds)]
             means[f"{method} at {epsilon:g}"] = np.mean(found, axis=0).round(4).tolist()
-    print("\n" + "".join(f"{name:>20}" for name in ("", *NAMES)))
+    print("\n" + "".join(f"{name:>32}" for name in ("", *NAMES)))
     for name, row in means.items():
-        print(f"{name:>20}" + "".join(f"{value:>20.4f}" for value in row))
+        print(f"{name:>32}" + "".join(f"{value:>32.4f}" for value in row))
     print(json.dumps({"bench": "private sequences", "seeds": options.seeds, "names": NAMES, "means": means}))
 
 
@@ -89,9 +90,8 @@ def one_fit(
     if method == "independent":
         made = independent_steps(learned, epsilon, np.random.default_rng(seed))
     else:
-        model = TimeSeriesGAN(
-            sequence_length=STEPS, epsilon=epsilon, delta=DELTA, seed=seed, verbose=False, **parameters
-        )
+        given = {"sequence_length": STEPS, "epsilon": epsilon, "delta": DELTA, "seed": seed, "verbose": False}
+        model = new_synthesizer(method, **given, **parameters)
         made = model.fit(learned).sample(len(held) * 4, seed=seed)
     found = figures(held, made)
     print(f"{method} at {epsilon:g}, {time.perf_counter() - begun:.0f} s: {shown(found)}", flush=True)

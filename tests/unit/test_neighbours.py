@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neighbours import METHODS, NEURAL, Case, neighbours, shown
+from neighbours import METHODS, NEURAL, OF_SEQUENCES, Case, neighbours, shown
 
 from raysynth.data.table import as_table
 from raysynth.methods.registry import METHODS as REGISTERED
@@ -44,7 +44,7 @@ def test_a_row_more_shows_nowhere(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", BY_STEPS, ids=str)
 def test_nor_does_it_where_networks_are_trained(case: Case, tmp_path: Path) -> None:
-    assert differing(case, tmp_path, 2 + (case.method == "timegan") * 4) == []
+    assert differing(case, tmp_path, 2 + (case.method in OF_SEQUENCES) * 4) == []
 
 
 def test_a_door_that_is_left_open_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

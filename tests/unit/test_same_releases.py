@@ -49,10 +49,12 @@ SCHEMA = TableSchema(
         ColumnSchema("gap", Kind.CONTINUOUS, "double", bounds=(-1, 1)),
     )
 )
+OF_SEQUENCES = ("timegan", "autoregressive_sequences")
+OF_PERSONS: dict[str, Any] = {"sequence_key": "who", "sequence_length": K, "static_columns": ["sort"]}
 BY_SGD = tiny(
-    (*TABLES, "timegan"),
+    (*TABLES, *OF_SEQUENCES),
     conditional_gan={"conditional_columns": ["sort", "word"]},
-    timegan={"sequence_key": "who", "sequence_length": K, "static_columns": ["sort"]},
+    **dict.fromkeys(OF_SEQUENCES, OF_PERSONS),
 )
 COUNTED = ("bayesian_network", "copula")
 
@@ -307,10 +309,11 @@ def test_so_are_they_where_training_draws_persons(method: str, monkeypatch: pyte
     assert steps and all(0 < np.linalg.norm(b.exact - a.exact) <= 2 * a.most for a, b in steps)
 
 
-def test_so_is_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", OF_SEQUENCES)
+def test_so_is_a_sequence(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = table(persons=True)
-    one, first = fit("timegan", data, monkeypatch)
-    two, second = fit("timegan", pd.concat([data, strange(50, 10**6)], ignore_index=True), monkeypatch, first)
+    one, first = fit(method, data, monkeypatch)
+    two, second = fit(method, pd.concat([data, strange(50, 10**6)], ignore_index=True), monkeypatch, first)
     assert one.privacy_spent_ is not None
     assert_covered(one.privacy_spent_.ledger.events, first, second, new_words=K)
     same(one, two)
@@ -326,7 +329,7 @@ def test_no_private_method_is_left_out() -> None:
 @pytest.mark.parametrize("method", BY_SGD)
 def test_the_same_releases_give_the_same_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in every batch are changed, and one more is never drawn: only the released gradients may know of either."""
-    persons = method == "timegan"
+    persons = method in OF_SEQUENCES
     data = table(persons)
     other = pd.concat([data, strange(1, 10**6 if persons else None)], ignore_index=True)
     other.loc[0 : 4 * K - 1, other.columns != "who"] = strange(4 * K, 0).drop(columns="who").to_numpy()

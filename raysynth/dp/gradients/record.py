@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from raysynth.dp.gradients.uses import AffineUse, GatherUse, OffsetUse, RepeatedUse, Use, merged
+from raysynth.dp.gradients.uses import AffineUse, GatherUse, OffsetUse, Use, merged
 
-Made = Callable[[Tensor], AffineUse | RepeatedUse | OffsetUse | GatherUse]
+Made = Callable[[Tensor], AffineUse | OffsetUse | GatherUse]
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,16 @@ class Recorder(TorchFunctionMode):
     Args:
         network: its parameters are the weights, its buffers are constants.
         n_examples: N of the batch.
+        rows_each: an example may be so many rows (a sequence), one after the other, which some layers take like
+            examples of one row: a layer sees N or N * rows_each of them.
 
     Attributes:
         weights: the weights that met examples, in the order of their first meeting: parameters or derived weights.
     """
 
-    def __init__(self, network: nn.Module, n_examples: int) -> None:
+    def __init__(self, network: nn.Module, n_examples: int, rows_each: int = 1) -> None:
         super().__init__()
-        self.n_examples = n_examples
+        self.n_examples, self.sizes = n_examples, (n_examples, n_examples * rows_each)
         self.parameters = list(network.parameters())
         self.weights: list[Tensor] = []
         self.meetings: list[Meeting] = []
@@ -134,7 +136,7 @@ class Recorder(TorchFunctionMode):
 
     def expect_examples(self, size: int) -> None:
         """Refuse a shape in which the examples are not where a rule looks for them."""
-        if size != self.n_examples:
+        if size not in self.sizes:
             raise TypeError(f"expected {self.n_examples} examples along an axis of size {size}")
 
     def _derive(self, sources: Sequence[Tensor], derived: Sequence[Tensor], name: str) -> None:
@@ -201,11 +203,13 @@ def _embedding(
         raise TypeError("no rule for an embedding with padding_idx, max_norm or scale_grad_by_freq")
     _expect_weight(recorder, weight, index)
     recorder.expect_examples(index.shape[-1])
-    number, shape = recorder.number(weight), weight.shape
-    index_PN = index.reshape(-1, index.shape[-1])
+    number, shape, n = recorder.number(weight), weight.shape, recorder.n_examples
+
+    def by_example(x: Tensor, *width: int) -> Tensor:
+        return x.reshape(-1, n, index.shape[-1] // n, *width).transpose(1, 2).flatten(0, 1)
 
     def made(grad: Tensor) -> GatherUse:
-        return GatherUse(index_PN, grad.reshape(*index_PN.shape, shape[1]), number, shape)
+        return GatherUse(by_example(index), by_example(grad, shape[1]), number, shape)
 
     return recorder.keep(index, functional.embedding(index, weight.detach()), made)
 
@@ -215,19 +219,19 @@ def _add(recorder: Recorder, x: Tensor, y: Tensor) -> Tensor:
     x, weight = (y, x) if recorder.is_weight(x) else (x, y)
     _expect_weight(recorder, weight, x)
     out = x + weight.detach()
-    axis = _example_axis(out.shape, weight.shape, recorder.n_examples)
-    number, shape = recorder.number(weight), weight.shape
+    axis = _example_axis(out.shape, weight.shape, recorder.sizes)
+    number, shape, n = recorder.number(weight), weight.shape, recorder.n_examples
 
     def made(grad: Tensor) -> OffsetUse:
         grad = grad.movedim(axis, 0)
         own = list(shape)
         if len(own) == grad.dim():
             own.pop(axis)
-        places = grad.reshape(len(grad), -1, *grad.shape[grad.dim() - len(own) :]).sum(1)
+        places = grad.reshape(n, -1, *grad.shape[grad.dim() - len(own) :]).sum(1)
         for i, size in enumerate(own):
             if size == 1:
                 places = places.sum(i + 1, keepdim=True)
-        return OffsetUse(places.reshape(len(grad), -1), number, shape)
+        return OffsetUse(places.reshape(n, -1), number, shape)
 
     return recorder.keep(x, out, made)
 
@@ -262,11 +266,9 @@ def _keep_affine(
     inputs, shape = x.detach(), weight.shape
     bias_shape = None if bias is None else bias.shape
 
-    def made(grad: Tensor) -> AffineUse | RepeatedUse:
-        if inputs.dim() == 2:
-            return AffineUse(inputs[None], grad[None], number, shape, bias_number, bias_shape, outputs_first)
-        places, grads = inputs.flatten(1, -2), grad.flatten(1, -2)
-        return RepeatedUse(places, grads, number, shape, bias_number, bias_shape, outputs_first)
+    def made(grad: Tensor) -> AffineUse:
+        places, grads = (t.reshape(1, recorder.n_examples, -1, t.shape[-1]) for t in (inputs, grad))
+        return AffineUse(places, grads, number, shape, bias_number, bias_shape, outputs_first)
 
     return recorder.keep(x, out, made)
 
@@ -276,7 +278,12 @@ def _keep_batched(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | 
     number, bias_number = recorder.number(weight), None if bias is None else recorder.number(bias)
     inputs, shape = x.detach(), weight.shape
     bias_shape = None if bias is None else bias.shape
-    return recorder.keep(x, out, lambda grad: AffineUse(inputs, grad, number, shape, bias_number, bias_shape))
+
+    def made(grad: Tensor) -> AffineUse:
+        places, grads = (t.reshape(len(t), recorder.n_examples, -1, t.shape[-1]) for t in (inputs, grad))
+        return AffineUse(places, grads, number, shape, bias_number, bias_shape)
+
+    return recorder.keep(x, out, made)
 
 
 def _expect_weight(recorder: Recorder, weight: Any, examples: Any) -> None:
@@ -284,12 +291,12 @@ def _expect_weight(recorder: Recorder, weight: Any, examples: Any) -> None:
         raise TypeError("no rule for a product in which the weight stands where the examples are expected")
 
 
-def _example_axis(shape: Sequence[int], weight: Sequence[int], n_examples: int) -> int:
+def _example_axis(shape: Sequence[int], weight: Sequence[int], sizes: Sequence[int]) -> int:
     """Where the examples are in x + weight."""
-    if len(weight) < len(shape) and shape[0] == n_examples:
+    if len(weight) < len(shape) and shape[0] in sizes:
         return 0
     if len(weight) == len(shape):
-        axes = [i for i, (size, own) in enumerate(zip(shape, weight, strict=True)) if own == 1 and size == n_examples]
+        axes = [i for i, (size, own) in enumerate(zip(shape, weight, strict=True)) if own == 1 and size in sizes]
         if axes:
             return axes[0]
     raise TypeError(f"no rule for adding a weight of shape {tuple(weight)} to examples of shape {tuple(shape)}")

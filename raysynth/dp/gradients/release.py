@@ -62,18 +62,21 @@ class ExampleGradients:
     losses_N: Tensor
 
 
-def example_gradients(network: nn.Module, losses: Callable[[], Tensor], n_examples: int) -> ExampleGradients:
+def example_gradients(
+    network: nn.Module, losses: Callable[[], Tensor], n_examples: int, rows_each: int = 1
+) -> ExampleGradients:
     """Forward and backward pass of a network without any gradient of a weight.
 
     Args:
         network: whose parameters are taught.
         losses: runs the network; gives (N,) one loss for each example, none of which depends on another example.
         n_examples: N.
+        rows_each: of an example, where layers take its rows like examples (see `Recorder`).
 
     Raises:
         TypeError: the network has a layer without a rule (see `record.py`).
     """
-    with Recorder(network, n_examples) as recorder:
+    with Recorder(network, n_examples, rows_each) as recorder:
         losses_N = losses()
     uses = recorder.uses(losses_N)
     return ExampleGradients(recorder.weights, uses, losses_N.detach())

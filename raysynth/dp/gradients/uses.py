@@ -9,7 +9,7 @@ known, the sum of all clipped gradients is one product, a' diag(factor) g: no se
 Every use answers two questions: the squared norm of each example's gradient, and the weighted sum of these gradients.
 
 Shape legend: N examples, B members of a batched product (one weight each), T places at which an example meets a weight,
-I inputs, O outputs, P positions of one gather, K rows of a table, H width of a row.
+I inputs, O outputs, P positions of one gather, K rows of a table, H width of a row, U rows of examples.
 """
 
 from __future__ import annotations
@@ -42,56 +42,18 @@ class Use(Protocol):
 
 @dataclass(frozen=True)
 class AffineUse:
-    """out_BNO = inputs_BNI @ weight_BIO + bias_BO, each example once.
+    """out = inputs @ weight + bias, each example once, or at T places (a recurrent cell unrolled, rows of a sequence).
 
     Args:
-        inputs_BNI, grads_BNO: what went in, and the gradient of each example's loss by what came out.
+        inputs_BNTI, grads_BNTO: what went in, and the gradient of each example's loss by what came out.
         weight: number of the weight.
         bias: number of the bias; None: none that is learned.
         shape, bias_shape: the weight's and the bias's own shapes.
         outputs_first: the weight is kept as (O, I).
     """
 
-    inputs_BNI: Tensor
-    grads_BNO: Tensor
-    weight: int
-    shape: torch.Size
-    bias: int | None = None
-    bias_shape: torch.Size | None = None
-    outputs_first: bool = False
-
-    def squared_norms(self) -> Tensor:
-        """Of a_n g_n' and of g_n."""
-        inputs_BN = self.inputs_BNI.square().sum(2)
-        grads_BN = self.grads_BNO.square().sum(2)
-        return (grads_BN * (inputs_BN + 1 if self.bias is not None else inputs_BN)).sum(0)
-
-    def weighted_sums(self, factor_N: Tensor) -> dict[int, Tensor]:
-        """One product for the weight, one sum for the bias."""
-        grads_BNO = self.grads_BNO * factor_N[:, None]
-        left, right = (grads_BNO, self.inputs_BNI) if self.outputs_first else (self.inputs_BNI, grads_BNO)
-        sums = {self.weight: torch.bmm(left.transpose(1, 2), right).reshape(self.shape)}
-        if self.bias is not None and self.bias_shape is not None:
-            sums[self.bias] = grads_BNO.sum(1).reshape(self.bias_shape)
-        return sums
-
-    def without(self, example_N: Tensor) -> AffineUse:
-        """Zero the marked examples."""
-        gone = example_N[None, :, None]
-        return replace(
-            self, inputs_BNI=self.inputs_BNI.masked_fill(gone, 0), grads_BNO=self.grads_BNO.masked_fill(gone, 0)
-        )
-
-
-@dataclass(frozen=True)
-class RepeatedUse:
-    """An affine map that every example passes T times (a recurrent cell unrolled, or rows of a sequence).
-
-    Args: as of `AffineUse`, with inputs (N, T, I) and gradients (N, T, O).
-    """
-
-    inputs_NTI: Tensor
-    grads_NTO: Tensor
+    inputs_BNTI: Tensor
+    grads_BNTO: Tensor
     weight: int
     shape: torch.Size
     bias: int | None = None
@@ -99,44 +61,40 @@ class RepeatedUse:
     outputs_first: bool = False
 
     @classmethod
-    def of(cls, uses: Sequence[AffineUse | RepeatedUse]) -> RepeatedUse:
+    def of(cls, uses: Sequence[AffineUse]) -> AffineUse:
         """Several meetings with the same weight as one."""
-        first = uses[0]
-        parts = [u if isinstance(u, RepeatedUse) else _as_repeated(u) for u in uses]
-        return cls(
-            torch.cat([p.inputs_NTI for p in parts], 1),
-            torch.cat([p.grads_NTO for p in parts], 1),
-            first.weight,
-            first.shape,
-            first.bias,
-            first.bias_shape,
-            first.outputs_first,
-        )
+        inputs, grads = torch.cat([u.inputs_BNTI for u in uses], 2), torch.cat([u.grads_BNTO for u in uses], 2)
+        return replace(uses[0], inputs_BNTI=inputs, grads_BNTO=grads)
 
     def squared_norms(self) -> Tensor:
-        """From Gram matrices over places. Terms may cancel, so the rounding error's bound is added: never too small."""
-        inputs_NTT = torch.bmm(self.inputs_NTI, self.inputs_NTI.transpose(1, 2))
+        """Of one place: of a_n g_n' and of g_n. Of several: from Gram matrices over places; terms may cancel, so the
+        rounding error's bound is added: never too small."""
+        if self.inputs_BNTI.shape[2] == 1:
+            inputs_BN, grads_BN = (x.square().sum((2, 3)) for x in (self.inputs_BNTI, self.grads_BNTO))
+            return (grads_BN * (inputs_BN + 1 if self.bias is not None else inputs_BN)).sum(0)
+        inputs, grads = self.inputs_BNTI.flatten(0, 1), self.grads_BNTO.flatten(0, 1)
+        inputs_TT, grads_TT = torch.bmm(inputs, inputs.transpose(1, 2)), torch.bmm(grads, grads.transpose(1, 2))
         if self.bias is not None:
-            inputs_NTT = inputs_NTT + 1
-        grads_NTT = torch.bmm(self.grads_NTO, self.grads_NTO.transpose(1, 2))
-        lengths_NT = (inputs_NTT.diagonal(dim1=1, dim2=2) * grads_NTT.diagonal(dim1=1, dim2=2)).clamp(min=0).sqrt()
-        return (inputs_NTT * grads_NTT).sum((1, 2)).clamp(min=0) + ROUNDING * lengths_NT.sum(1).square()
+            inputs_TT = inputs_TT + 1
+        lengths_T = (inputs_TT.diagonal(dim1=1, dim2=2) * grads_TT.diagonal(dim1=1, dim2=2)).clamp(min=0).sqrt()
+        squared = (inputs_TT * grads_TT).sum((1, 2)).clamp(min=0) + ROUNDING * lengths_T.sum(1).square()
+        return squared.view(self.inputs_BNTI.shape[:2]).sum(0)
 
     def weighted_sums(self, factor_N: Tensor) -> dict[int, Tensor]:
-        """Places and examples are summed by one product."""
-        grads_NTO = self.grads_NTO * factor_N[:, None, None]
-        inputs, grads = self.inputs_NTI.flatten(0, 1), grads_NTO.flatten(0, 1)
-        product = grads.T @ inputs if self.outputs_first else inputs.T @ grads
-        sums = {self.weight: product.reshape(self.shape)}
+        """One product for the weight, one sum for the bias, over examples and places."""
+        grads = (self.grads_BNTO * factor_N[:, None, None]).flatten(1, 2)
+        inputs = self.inputs_BNTI.flatten(1, 2)
+        left, right = (grads, inputs) if self.outputs_first else (inputs, grads)
+        sums = {self.weight: torch.bmm(left.transpose(1, 2), right).reshape(self.shape)}
         if self.bias is not None and self.bias_shape is not None:
-            sums[self.bias] = grads.sum(0).reshape(self.bias_shape)
+            sums[self.bias] = grads.sum(1).reshape(self.bias_shape)
         return sums
 
-    def without(self, example_N: Tensor) -> RepeatedUse:
+    def without(self, example_N: Tensor) -> AffineUse:
         """Zero the marked examples."""
-        gone = example_N[:, None, None]
+        gone = example_N[None, :, None, None]
         return replace(
-            self, inputs_NTI=self.inputs_NTI.masked_fill(gone, 0), grads_NTO=self.grads_NTO.masked_fill(gone, 0)
+            self, inputs_BNTI=self.inputs_BNTI.masked_fill(gone, 0), grads_BNTO=self.grads_BNTO.masked_fill(gone, 0)
         )
 
 
@@ -184,13 +142,15 @@ class GatherUse:
     shape: torch.Size
 
     def squared_norms(self) -> Tensor:
-        """Positions with the same row add up before they are squared: a Gram matrix under the mask 'same row'."""
+        """Positions with the same row add up before they are squared."""
+        n, rows = self.index_PN.shape[1], self.shape[0]
         if len(self.index_PN) == 1:
             return self.grads_PNH[0].square().sum(1)
-        grads_NPH, index_NP = self.grads_PNH.transpose(0, 1), self.index_PN.T
-        same_NPP = index_NP[:, :, None] == index_NP[:, None, :]
-        gram_NPP = torch.bmm(grads_NPH, grads_NPH.transpose(1, 2))
-        return (gram_NPP * same_NPP).sum((1, 2)).clamp(min=0)
+        place_PN = torch.arange(n, device=self.index_PN.device) * rows + self.index_PN
+        places_U, at = torch.unique(place_PN, return_inverse=True)
+        sums_UH = self.grads_PNH.new_zeros(len(places_U), self.shape[1])
+        sums_UH.index_add_(0, at.reshape(-1), self.grads_PNH.flatten(0, 1))
+        return sums_UH.new_zeros(n).index_add_(0, places_U // rows, sums_UH.square().sum(1))
 
     def weighted_sums(self, factor_N: Tensor) -> dict[int, Tensor]:
         """Added up row by row."""
@@ -202,13 +162,13 @@ class GatherUse:
         return replace(self, grads_PNH=self.grads_PNH.masked_fill(example_N[None, :, None], 0))
 
 
-def merged(uses: Sequence[AffineUse | RepeatedUse | OffsetUse | GatherUse]) -> list[Use]:
+def merged(uses: Sequence[AffineUse | OffsetUse | GatherUse]) -> list[Use]:
     """Uses with those of the same weight joined, so that an example's gradients by one weight are added first.
 
     Raises:
         TypeError: two uses of one weight of different kinds, for which there is no joint rule.
     """
-    groups: dict[int, list[AffineUse | RepeatedUse | OffsetUse | GatherUse]] = {}
+    groups: dict[int, list[AffineUse | OffsetUse | GatherUse]] = {}
     owner: dict[int, int] = {}
     for use in uses:
         bias = getattr(use, "bias", None)
@@ -219,29 +179,15 @@ def merged(uses: Sequence[AffineUse | RepeatedUse | OffsetUse | GatherUse]) -> l
     return [group[0] if len(group) == 1 else _joined(group) for group in groups.values()]
 
 
-def _joined(group: Sequence[AffineUse | RepeatedUse | OffsetUse | GatherUse]) -> Use:
-    affine = [u for u in group if isinstance(u, (AffineUse, RepeatedUse))]
+def _joined(group: Sequence[AffineUse | OffsetUse | GatherUse]) -> Use:
+    affine = [u for u in group if isinstance(u, AffineUse)]
     offsets = [u for u in group if isinstance(u, OffsetUse)]
     gathers = [u for u in group if isinstance(u, GatherUse)]
     if len(affine) == len(group) and len({(u.bias, u.outputs_first) for u in affine}) == 1:
-        return RepeatedUse.of(affine)
+        return AffineUse.of(affine)
     if len(offsets) == len(group):
         return replace(offsets[0], grads_NX=torch.stack([u.grads_NX for u in offsets]).sum(0))
     if len(gathers) == len(group):
         index, grads = torch.cat([u.index_PN for u in gathers]), torch.cat([u.grads_PNH for u in gathers])
         return replace(gathers[0], index_PN=index, grads_PNH=grads)
     raise TypeError("a weight is used in several ways at once; there is no rule for its example gradients")
-
-
-def _as_repeated(use: AffineUse) -> RepeatedUse:
-    if len(use.inputs_BNI) != 1:
-        raise TypeError("a batched product meets its weight more than once; there is no rule for its example gradients")
-    return RepeatedUse(
-        use.inputs_BNI[0][:, None],
-        use.grads_BNO[0][:, None],
-        use.weight,
-        use.shape,
-        use.bias,
-        use.bias_shape,
-        use.outputs_first,
-    )

@@ -161,7 +161,21 @@ class AnyOrderNetwork(nn.Module):
         self, codes_NC: Tensor, place_GC: Tensor, kept: Sequence[Tensor], added_CNH: Tensor | None = None
     ) -> Tensor:
         """As `forward`, with the factors of dropout drawn beforehand (`kept`)."""
-        embedded_CNH = functional.embedding(codes_NC.T + self.offset_C1, self.embedding())
+        return self.losses_of(codes_NC, self.embedded(codes_NC), place_GC, kept, added_CNH)
+
+    def embedded(self, codes_NC: Tensor) -> Tensor:
+        """The embedding of each code of each row, (C, N, H)."""
+        return functional.embedding(codes_NC.T + self.offset_C1, self.embedding())
+
+    def losses_of(
+        self,
+        codes_NC: Tensor,
+        embedded_CNH: Tensor,
+        place_GC: Tensor,
+        kept: Sequence[Tensor] = (),
+        added_CNH: Tensor | None = None,
+    ) -> Tensor:
+        """As `losses`, of rows whose codes are `embedded` already."""
         context_CNH = contexts(embedded_CNH, place_GC)
         hidden_CNH = self._hidden(context_CNH if added_CNH is None else context_CNH + added_CNH, kept)
         head_KH = self.head()

@@ -69,6 +69,8 @@ def step_form(encoder: TableEncoder) -> StepForm:
         if isinstance(column, ModeEncoder):
             number_columns.append(i)
             number_codes.append(_numbers_of(column))
+    if min(fixed, default=-1) >= 0:
+        fixed[0] = -1  # a network needs a column
     return StepForm(encoder.cardinalities, tuple(fixed), tuple(number_columns), tuple(number_codes))
 
 
@@ -122,6 +124,22 @@ def coded_steps(rows: WindowRows, encoder: TableEncoder, starts: np.ndarray, n_b
         (frequencies[0], frequencies[1]),
         _knots(numbers_MV, rare),
     )
+
+
+def steps_of_codes(rows: WindowRows, encoder: TableEncoder) -> CodedSteps:
+    """The rows of an encoder that makes codes alone: what is known of them is what the encoder was built from.
+
+    Under a budget nothing else is read from the rows: no predictions, no bins of changes, no shares of first rows.
+    """
+    from raysynth.methods.autoregressive.network import CodeLayout
+    from raysynth.methods.autoregressive_sequences.network import KNOTS
+
+    form, shares, codes_MC = step_form(encoder), encoder.frequencies(), rows.steps.codes_NC
+    varying = form.varying
+    own, none = [np.asarray(shares[c]) for c in varying], Changes(np.zeros((0, 1)), np.zeros((0, 2)), np.zeros((0, 3)))
+    steps = EncodedBlock(codes_MC[:, varying], np.zeros((len(codes_MC), 0), np.float32))
+    layout = CodeLayout.of([encoder.layout[c] for c in varying])
+    return CodedSteps(replace(rows, steps=steps), form, (none, none), layout, (own, own), np.zeros((0, KNOTS)))
 
 
 def _settled(form: StepForm, codes_MC: np.ndarray, values_MV: np.ndarray, starts: np.ndarray) -> np.ndarray:

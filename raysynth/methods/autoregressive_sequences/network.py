@@ -213,6 +213,31 @@ class SequenceNetwork(nn.Module):
         added_CMH = self.state.added(states_NTS[there_NT], first=False)
         return first_CN, self.later(rows.later_NTC[there_NT], self.place_1C, rng, added_CMH)
 
+    def example_losses(self, rows: Rows) -> Tensor:
+        """(N,) for each sequence the summed loss of its rows, divided by T, which is declared; without dropout.
+
+        Each depends on its own sequence alone. By plain products, over T rows of each sequence one after the other:
+        `dp/gradients/record.py` sees each meeting of a weight with a sequence. The code tables are made once, and serve
+        the state and the columns; what a row beyond a sequence's end, or a first one among the later, gives is masked.
+        """
+        n, steps, width = len(rows.length_N), self.codes.steps, self.state.width
+        first_NS = self.state.initial(rows.context_NK)
+        first_CNH = self.first.embedded(rows.first_NC)
+        later_MC = nn.functional.pad(rows.later_NTC, (0, 0, 1, 0)).flatten(0, 1)
+        later_CMH = self.later.embedded(later_MC)
+        first_NH, later_MH = (x_CXH.sum(0) / math.sqrt(self.codes.n_columns) for x_CXH in (first_CNH, later_CMH))
+        read_NTH = torch.cat([first_NH[:, None], later_MH.view(n, steps, width)[:, 1:]], 1)
+        values_TNV = rows.values_NTV.transpose(0, 1)
+        inputs_TNI = self.state.inputs(read_NTH.transpose(0, 1), values_TNV, rows.context_NK, rows.length_N, 0)
+        states_NTS = self.state.gru.by_products(inputs_TNI.transpose(0, 1), first_NS)
+        before_NTS = torch.cat([first_NS[:, None], states_NTS[:, :-1]], 1)
+        added = self.state.added(first_NS, first=True), self.state.added(before_NTS.flatten(0, 1), first=False)
+        of_first = self.first.losses_of(rows.first_NC, first_CNH, self.place_1C, (), added[0]).sum(0)
+        of_later = self.later.losses_of(later_MC, later_CMH, self.place_1C, (), added[1]).sum(0).view(n, steps)
+        step_T = torch.arange(steps, device=of_later.device)
+        there_NT = (step_T > 0) & (step_T < rows.length_N[:, None])
+        return (of_first + (of_later * there_NT).sum(1)) / steps
+
     def states(self, rows: Rows, first_NS: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The states (T - 1, N, S) before each later row; rows beyond a sequence's end give states of no meaning."""
         embedded_TNH = torch.cat(
@@ -233,7 +258,7 @@ def _summed(network: AnyOrderNetwork, codes_TNC: Tensor) -> Tensor:
     embedded = nn.functional.embedding_bag(
         codes_TNC.reshape(-1, columns) + network.offset_C1.T, network.embedding(), mode="sum"
     )
-    return (embedded / math.sqrt(columns)).view(*codes_TNC.shape[:2], -1)
+    return (embedded / math.sqrt(columns)).view(*codes_TNC.shape[:2], network.settings.width)
 
 
 def _dropped(x_TNX: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:

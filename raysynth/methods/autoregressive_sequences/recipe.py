@@ -19,9 +19,12 @@ from raysynth.training.batches import Batch, Batches
 from raysynth.training.held_out import HeldOut
 from raysynth.training.job import Job
 from raysynth.training.learner import At, Optimiser, Trainable, Update
+from raysynth.training.private_batches import PrivateBatch
+from raysynth.training.private_steps import PrivateSteps
 from raysynth.training.window_shards import WindowShare
 
 ROWS_AT_ONCE = 16_384  # of validation
+ROWS_OF_PART = 8192  # of sequences whose gradients are clipped
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class SequenceJob(Job):
     passes: float
     held: np.ndarray = field(repr=False)
     left_out: np.ndarray = field(repr=False)
+
+    @property
+    def part_rows(self) -> int:
+        """Sequences that are clipped at once, by the rows that they have at most."""
+        return max(1, ROWS_OF_PART // self.codes.steps)
 
     def trainable(self, device: torch.device) -> TrainableSequences:
         """A network with fresh weights."""
@@ -85,6 +93,24 @@ class TrainableSequences(Trainable):
         loss = total / rows
         loss.backward()
         yield Update(("network",), {"loss": loss.detach()})
+
+    def private_updates(
+        self, batch: PrivateBatch, private: PrivateSteps, at: At, rng: torch.Generator
+    ) -> Iterator[Update]:
+        """One, from a gradient that was clipped by sequence and noised.
+
+        Unit and sampling: a sequence, with all its rows that count, is one example of a Poisson sample; its loss
+        depends on its own rows alone, and its gradient is clipped to norm C by exact norms. So one sequence more or
+        less changes the sum by at most C, which carries N(0, sigma^2 C^2): the subsampled Gaussian mechanism (Abadi et
+        al. 2016), composed over the plan's steps, all charged before the first.
+        """
+        network = self.network
+
+        def losses(part: Batch) -> Tensor:
+            return network.example_losses(network.rows_of(part.codes_NC, part.values_NV))
+
+        loss = private.teach(network, batch, losses, network.codes.steps)
+        yield Update(("network",), {"loss": loss}, released=True)
 
     def score(self, held: Batch) -> tuple[Tensor, int]:
         """The loss without dropout."""

@@ -10,9 +10,8 @@ import numpy as np
 
 from raysynth.data.sequences import held_back
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
-from raysynth.errors import ParameterError
 from raysynth.fitting.checks import is_private
-from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form
+from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form, steps_of_codes
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
@@ -22,6 +21,7 @@ from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import (
     FEWEST_EPOCHS,
     CheckpointEvery,
+    ClipNorm,
     Dropout,
     Hidden,
     Layers,
@@ -31,14 +31,18 @@ from raysynth.methods.shared.training_parameters import (
     WeightDecay,
     Width,
 )
+from raysynth.training.window_shards import NONE_FIRST
 
 if TYPE_CHECKING:
+    from raysynth.dp.gradients.release import DpSgdPlan
     from raysynth.methods.autoregressive_sequences.encoded_changes import CodedSteps
     from raysynth.methods.autoregressive_sequences.recipe import SequenceJob
     from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
-    from raysynth.training.loop import TrainResult
+    from raysynth.methods.sequences.private import PrivateSequences
+    from raysynth.training.loop import TrainResult, TrainSettings
 
 ROWS_OF_BATCH = (256, 1024)
+PRIVATE_EPOCHS = 20
 STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
 
 
@@ -55,10 +59,15 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     Training ends where the loss of sequences that are held back has not fallen for `patience` epochs, and the best
     weights are kept. Of one series whole stretches are held back, without the windows that overlap them.
+
+    With `epsilon` the guarantee is by sequence, as of `TimeSeriesGAN`: declare `sequence_length` and `static_columns`
+    of a table. Numbers are bins then, nothing is held back, the network of rows is taught by DP-SGD, and a Bayesian
+    network learns the sequences' own columns (`methods/sequences/private.py`).
     """
 
     method: ClassVar[str] = "autoregressive_sequences"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
+    private_encoding: ClassVar[NumericForm] = "bins"
     joins_windows: ClassVar[bool] = True
 
     epochs: Annotated[
@@ -67,6 +76,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
             "passes over the rows (of overlapping windows each shows a few), see `patience`",
             at_least=1,
             otherwise=Computed("as many as `AutoregressiveSynthesizer` makes of so many rows"),
+            under_budget=PRIVATE_EPOCHS,
         ),
     ] = None
     batch_size: Annotated[
@@ -75,6 +85,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
             "sequences of a step",
             at_least=1,
             otherwise=Computed("as many as have about 1,024 rows (256 in a small table), 4 to 256"),
+            under_budget=Computed("a 25th of them (256 to 4,096), since the noise of a step does not grow with it"),
         ),
     ] = None
     units: Annotated[int, Parameter("of the recurrent state", at_least=1, tried=(32, 64, 128))] = 64
@@ -91,25 +102,21 @@ class AutoregressiveSequences(SequenceSynthesizer):
     n_bins: Annotated[int, Parameter("bins of a number's change", at_least=1)] = 100
     temperature: Temperature = 1.0
     checkpoint_every: CheckpointEvery = 10
+    clip_norm: ClipNorm = 1.0
 
     sampler_: AutoregressiveSequenceSampler = field(init=False)
     _tempered: Tempered[AutoregressiveSequenceSampler] = field(default=None, init=False)
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_together(self) -> None:
-        super()._check_together()
-        if is_private(self):
-            raise ParameterError(
-                "AutoregressiveSequences has no differential privacy yet; leave out differential_privacy and epsilon, "
-                "take TimeSeriesGAN, or make one row of each entity and give that table to AutoregressiveSynthesizer "
-                "or DPTabularVAE"
-            )
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": self.n_bins}
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer
+        from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 
-        return AutoregressiveSynthesizer
+        return BayesianNetworkSynthesizer if is_private(self) else AutoregressiveSynthesizer
 
     def _step_encoder(self, tables: SequenceTables) -> TableEncoder:
         return tables.step_encoder(binned=few_values(tables.step_encoder()))
@@ -123,12 +130,18 @@ class AutoregressiveSequences(SequenceSynthesizer):
         return found
 
     def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
+
+        coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
+        return self._trained(self._job(coded, tables, coders, seed), coded, fitted)
+
+    def _train_privately(self, opened: PrivateSequences) -> Fitted:
+        coded = steps_of_codes(opened.rows, opened.coders.step)
+        return self._trained(self._private_job(coded, opened), coded, opened.fitted)
+
+    def _trained(self, job: SequenceJob, coded: CodedSteps, fitted: Keep) -> Fitted:
         from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
         from raysynth.methods.sequences.training import train_sequences
         from raysynth.training.job import CPU, trained
-
-        coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
-        job = self._job(coded, tables, coders, seed)
 
         def learned(result: TrainResult) -> Fitted:
             network = trained(job.trainable(CPU), result.state).network
@@ -137,12 +150,23 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
         return train_sequences(self, job, coded.rows, learned, first=job.held)
 
+    def _private_job(self, coded: CodedSteps, opened: PrivateSequences) -> SequenceJob:
+        """The plan of DP-SGD, charged, and what it trains."""
+        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.methods.autoregressive.synthesizer import PRIVATE_EMA
+        from raysynth.training.loop import TrainSettings
+
+        epochs = self._settled(under_budget=True).epochs
+        batch_size = self.batch_size or private_batch_size(opened.privacy.n_rows)
+        how = {"batch_size": batch_size, "epochs": epochs, "clip_norm": self.clip_norm}
+        plan = charged_plan(opened, "gradients of the network", releases=opened.releases(), **how)
+        settings = TrainSettings(
+            epochs, batch_size, opened.seed, checkpoint_every=self.checkpoint_every, ema_decay=PRIVATE_EMA
+        )
+        return self._job_of(coded, opened.coders, settings, plan.steps, plan=plan)
+
     def _job(self, coded: CodedSteps, tables: SequenceTables, coders: Coders, seed: int) -> SequenceJob:
-        from raysynth.methods.autoregressive.network import NetworkSettings
-        from raysynth.methods.autoregressive.recipe import AnyOrderSettings
         from raysynth.methods.autoregressive.synthesizer import default_epochs
-        from raysynth.methods.autoregressive_sequences.network import SequenceCodes
-        from raysynth.methods.autoregressive_sequences.recipe import SequenceJob
         from raysynth.methods.sequences.training import divided_batch, most_workers
         from raysynth.training.held_out import MAX_VALIDATION_ROWS
         from raysynth.training.loop import TrainSettings
@@ -156,16 +180,10 @@ class AutoregressiveSequences(SequenceSynthesizer):
         batch_size = divided_batch(self, self.batch_size or max(own, workers), n)
         shown, part = default_epochs(n_rows)
         epochs = self.epochs or (shown if part is None else FEWEST_EPOCHS)  # of all windows
-        training = AnyOrderSettings(
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            total_steps=epochs * max(1, round(n // batch_size / passes)),
-        )
         rng = np.random.default_rng([seed, 2])
         held, left_out = held_back(tables.ordered, tables.windows, self.validation_share, MAX_VALIDATION_ROWS, rng)
         if len(held) < workers:  # each has to have one: a loss is averaged over all of them
             held, left_out = held[:0], left_out[:0]
-        layout = SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context))
         settings = TrainSettings(
             epochs,
             batch_size,
@@ -174,17 +192,39 @@ class AutoregressiveSequences(SequenceSynthesizer):
             validation_share=self.validation_share,
             patience=self.patience,
         )
+        steps = epochs * max(1, round(n // batch_size / passes))
+        return self._job_of(coded, coders, settings, steps, passes, held, left_out)
+
+    def _job_of(
+        self,
+        coded: CodedSteps,
+        coders: Coders,
+        settings: TrainSettings,
+        steps: int,
+        passes: float = 1.0,
+        held: np.ndarray = NONE_FIRST,
+        left_out: np.ndarray = NONE_FIRST,
+        plan: DpSgdPlan | None = None,
+    ) -> SequenceJob:
+        """The network and its optimiser, over so many steps; under a plan of DP-SGD without dropout and decay."""
+        from raysynth.methods.autoregressive.network import NetworkSettings
+        from raysynth.methods.autoregressive.recipe import AnyOrderSettings
+        from raysynth.methods.autoregressive_sequences.network import SequenceCodes
+        from raysynth.methods.autoregressive_sequences.recipe import SequenceJob
+
+        dropout, decay = (self.dropout, self.weight_decay) if plan is None else (0.0, 0.0)
         return SequenceJob(
-            layout,
-            NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
+            SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context)),
+            NetworkSettings(self.width, self.hidden, self.layers, dropout),
             self.units,
-            training,
+            AnyOrderSettings(learning_rate=self.learning_rate, weight_decay=decay, total_steps=steps),
             coded.frequencies,
             coded.knots_VQ,
             passes,
             held,
             left_out,
             settings=settings,
+            plan=plan,
         )
 
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:

@@ -159,7 +159,7 @@ def score_uses(
     for i in range(1, len(d)):
         uses.append(_layer(done.hidden[i - 1], d[i], weights, 2 * i))
     last = 2 * len(d)
-    uses.append(AffineUse(done.hidden[-1][None], d_score[None, :, None], last, weights[last].shape))
+    uses.append(AffineUse(done.hidden[-1][None, :, None], d_score[None, :, None, None], last, weights[last].shape))
     if rows.condition_N is not None:
         uses.append(GatherUse(rows.condition_N[None], d[0][None], last + 1, weights[last + 1].shape))
     return uses, weights, sign * done.score
@@ -200,7 +200,8 @@ def first_directions(model: Discriminator, rng: torch.Generator) -> list[Tensor]
 
 
 def _layer(inputs: Tensor, grads: Tensor, weights: list[Tensor], number: int) -> AffineUse:
-    return AffineUse(inputs[None], grads[None], number, weights[number].shape, number + 1, weights[number + 1].shape)
+    shape, bias_shape = weights[number].shape, weights[number + 1].shape
+    return AffineUse(inputs[None, :, None], grads[None, :, None], number, shape, number + 1, bias_shape)
 
 
 LEAST_HELD_ROWS = 200  # fewer cannot tell two epochs apart

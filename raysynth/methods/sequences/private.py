@@ -1,5 +1,8 @@
 """A fit of sequences under a privacy budget: bounded sequences, releases in order, then DP-SGD with what is left.
 
+A fit that goes on takes all that was released from the record of its run (`fitting/private_run.py`), and draws the
+windows of long entities anew, which each release may see others of (`statistics/units.py`, 'Several draws').
+
 Unit: one sequence, added or removed (`private_tables.py` bounds what one is). Every release counts sequences
 or their rows, by public schemas, and all are in one ledger, composed together; each may depend on those before it:
 
@@ -9,18 +12,21 @@ or their rows, by public schemas, and all are in one ledger, composed together; 
    divided among the k that one sequence could bring (`statistics/noised.py`). How many steps there are follows from 1.
    and the released lengths.
 3. A Bayesian network of entities, where they have columns beside the length (`methods/bayesian_network/private.py`).
-4. The sum of the sequences' summaries, each clipped to norm C: L2 sensitivity C, Gaussian noise.
-5. The discriminator's gradients: DP-SGD over Poisson samples of sequences (`methods/timegan/private_recipe.py`).
+4. Of `timegan`: the sum of the sequences' summaries, each clipped to norm C: L2 sensitivity C, Gaussian noise.
+5. Gradients by DP-SGD over Poisson samples of sequences: of `timegan` those of the discriminator
+   (`methods/timegan/private_recipe.py`), of `autoregressive_sequences` those of the network of rows
+   (`methods/autoregressive_sequences/recipe.py`).
 
 The split: `statistics_share` of the budget's rho (None: a fifth) goes to the distributions, in equal parts for all
 columns of steps and entities. Of the rest, `NETWORK_SHARE` goes to the network where there is one, `SUMMARY_SHARE` to
-the summaries, and DP-SGD is calibrated to spend whatever that leaves.
+summaries where they are released, and DP-SGD is calibrated to spend whatever that leaves.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +36,7 @@ import torch
 from raysynth.data.sequences import LENGTH
 from raysynth.data.table import as_table
 from raysynth.dp.accounting import ledger as events
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
 from raysynth.dp.mechanisms.noise import NoiseSource
@@ -37,9 +44,11 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
+from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.method import OpenedTable
-from raysynth.fitting.opening import fit_opened, privacy_scope
+from raysynth.fitting.opening import fit_opened, kept_run, privacy_scope
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.private_run import as_json
 from raysynth.fitting.released_schema import pay_for_schema
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
@@ -49,15 +58,17 @@ from raysynth.methods.fitted import Fitted
 from raysynth.methods.registry import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
-from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities
+from raysynth.methods.sequences.rows import Coders, Learned, SequenceMaker, drawn_entities
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
 from raysynth.methods.timegan.summary import SequenceSummary
 from raysynth.running.stages import stage
-from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.noised import NoisedStatistics, earlier_statistics, release_statistics
 
 if TYPE_CHECKING:
+    from raysynth.fitting.private_run import PrivateRun, Releases
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 
 STATISTICS_SHARE = 0.2  # of rho, where the user says nothing
@@ -73,19 +84,43 @@ class PrivateSequences:
 
     Args:
         rows: encoded sequences; private.
-        layout: of a wide row.
-        released: everything released so far that a generator can learn from.
-        scope: pays for the rest.
+        coders: of steps and of the sequences' own columns.
+        privacy: pays for the rest. private_run: the record of the fit; None where nothing is kept.
         seed: of initial weights and of sampling.
-        fitted: makes the fit's value from what the method learns.
+        entities, entity_schema: the model of the sequences' own columns, and what it makes.
+        begun: the fit's value without what the method learns.
+        static: names of the static columns.
     """
 
     rows: WindowRows
-    layout: SequenceLayout
-    released: ReleasedSequences
-    scope: PrivacyScope
+    coders: Coders
+    privacy: PrivacyScope
+    private_run: PrivateRun | None
     seed: int
-    fitted: Keep
+    entities: BayesianNetworkSynthesizer | None
+    entity_schema: TableSchema
+    begun: Fitted
+    static: tuple[str, ...]
+
+    def fitted(self, sampler: SequenceMaker, history: list[dict[str, float]]) -> Fitted:
+        """The fit's value with what makes the steps."""
+        wholes = (self.coders.context, self.entity_schema, self.entities, self.static, self.coders.length)
+        done = self.begun.with_learned(Learned(sampler, history, *wholes))
+        return replace(done, privacy_spent=PrivacySpent.of(self.privacy.ledger, self.privacy.budget))
+
+    def releases(self, **arrays: np.ndarray) -> Releases:
+        """What a fit that goes on must take as it is, beside the encoder of steps; with `arrays` of the method."""
+        context, context_arrays = self.coders.context.to_state()
+        content = None if self.entities is None else self.entities._content()
+        meta = {"context": context, "entity_schema": self.entity_schema.to_dict()}
+        meta["entities"] = None if content is None else content.meta
+        parts = {"context": context_arrays, "entities": {} if content is None else content.arrays, "own": arrays}
+        return meta, {f"{part}.{k}": v for part, own in parts.items() for k, v in own.items()}
+
+    def released(self, name: str) -> np.ndarray | None:
+        """An array of the method that the fit which this one resumes has released."""
+        run = self.private_run
+        return None if run is None or run.releases is None else run.releases[1].get(f"own.{name}")
 
 
 def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
@@ -96,24 +131,32 @@ def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
     return PrivacyScope(asked.budget, unit=asked.unit, preprocessing_share=share, noise=asked.noise)
 
 
-def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> PrivateSequences:
-    """Everything before DP-SGD: what a model knows of columns and entities, by releases alone.
+def opened_privately(
+    model: SequenceSynthesizer, data: Any, scope: PrivacyScope, run: PrivateRun | None
+) -> PrivateSequences:
+    """Everything before the method's own releases: what a model knows of columns and entities, by releases alone.
 
     Args:
         model: in the middle of its fit.
         data: an array or a long table.
-        scope: from `sequence_scope`.
+        scope: from `sequence_scope`, or of the run.
+        run: of the fit that this one resumes.
 
     Raises:
         ParameterError: the budget is too small. SchemaError, DataError: about names and types.
     """
-    seed = model._fit_seed()
-    pay_for_schema(model._declared_schema(), scope)
+    seed = model._fit_seed() if run is None else run.seed
     with stage("statistics") as done:
         sequences = bounded_sequences(model, data, scope.noise)
-        statistics, n_columns = _released_columns(sequences, scope, scope.preprocessing_share)
+        opened = partial(OpenedTable, sequences.steps, sequences.schema, sequences.step_schema, None)
+        if run is None:
+            pay_for_schema(model._declared_schema(), scope)
+            encoder, context, entities = _released(model, sequences, scope, seed)
+            run = kept_run(model, scope, opened(earlier_statistics(scope)), encoder, seed)
+        else:
+            run.check_schema(opened(earlier_statistics(scope)))
+            encoder, context, entities = _earlier(run, sequences)
         done.rows = scope.n_rows
-        encoder, context = _encoders(sequences, *statistics)
     if (warning := scope.budget.warning(scope.n_rows)) is not None:
         warnings.warn(warning, stacklevel=6)
     begun = Fitted(
@@ -126,8 +169,6 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
     )
     if model.verbose:
         print(f"about {scope.n_rows:,} sequences of at most {sequences.length} rows\n{sequences.schema.describe()}")
-    rest = 1 - scope.preprocessing_share
-    entities = _entities(sequences, statistics[1], scope, n_columns, rest * NETWORK_SHARE, seed)
     with stage("encoding", scope.n_rows):
         rows = WindowRows(
             encoder.encode(sequences.steps.to_arrow()),
@@ -135,18 +176,22 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
             sequences.windows,
             sequences.length,
         )
-    layout = SequenceLayout(sequences.length, vector_layout(encoder), vector_layout(context))
-    drawn = drawn_entities(entities, sequences.entity_schema, CONTEXTS, None, seed % 2**62)
-    released = _drawn_context(drawn, context, ranked_vectors(encoder, layout.step))
-    with stage("summaries", scope.n_rows):
-        summary = released.summary(layout)
-        moments_D = learn_summary(rows, layout, summary, scope, share=rest * SUMMARY_SHARE)
-    wholes = (context, sequences.entity_schema, entities, sequences.static, sequences.length)
+    coders, own = Coders(encoder, context, sequences.length), (entities, sequences.entity_schema)
+    return PrivateSequences(rows, coders, scope, run, seed, *own, begun, sequences.static)
 
-    def fitted(sampler: SequenceMaker, history: list[dict[str, float]]) -> Fitted:
-        return begun.with_learned(Learned(sampler, history, *wholes))
 
-    return PrivateSequences(rows, layout, replace(released, moments_D=moments_D), scope, seed, fitted)
+def with_summary(opened: PrivateSequences) -> tuple[SequenceLayout, ReleasedSequences, Releases]:
+    """What a generator learns from beside a discriminator, released now or by the fit that this one resumes."""
+    coders, scope = opened.coders, opened.privacy
+    layout = SequenceLayout(coders.length, vector_layout(coders.step), vector_layout(coders.context))
+    drawn = drawn_entities(opened.entities, opened.entity_schema, CONTEXTS, None, opened.seed % 2**62)
+    released = _drawn_context(drawn, coders.context, ranked_vectors(coders.step, layout.step))
+    moments_D = opened.released("moments")
+    if moments_D is None:
+        share = (1 - scope.preprocessing_share) * SUMMARY_SHARE
+        with stage("summaries", scope.n_rows):
+            moments_D = learn_summary(opened.rows, layout, released.summary(layout), scope, share=share)
+    return layout, replace(released, moments_D=moments_D), opened.releases(moments=moments_D)
 
 
 def bounded_sequences(model: SequenceSynthesizer, data: Any, noise: NoiseSource) -> BoundedSequences:
@@ -244,15 +289,39 @@ def _released_columns(
     return (of_steps, entities), own + steps
 
 
-def _encoders(
-    sequences: BoundedSequences, steps: NoisedStatistics, entities: NoisedStatistics
-) -> tuple[TableEncoder, TableEncoder]:
-    encoder = build_encoder(sequences.step_schema, steps.columns, numeric="scaled")
+def _released(
+    model: SequenceSynthesizer, sequences: BoundedSequences, scope: PrivacyScope, seed: int
+) -> tuple[TableEncoder, TableEncoder, BayesianNetworkSynthesizer | None]:
+    """Encoders of steps and of the sequences' own columns, and the model of the latter."""
+    (steps, own), n_columns = _released_columns(sequences, scope, scope.preprocessing_share)
+    encoder = build_encoder(
+        sequences.step_schema, steps.columns, numeric=model.private_encoding, **model._encoder_options()
+    )
     if not encoder.columns:
         raise DataError("no column of the steps can be modelled: all are identifiers, personal data or constants")
-    own = tuple(c for c in sequences.entity_schema.columns if c.name != LENGTH)
-    context = build_encoder(replace(sequences.entity_schema, columns=own), entities.columns, numeric="scaled")
-    return encoder, context
+    context = build_encoder(_context_schema(sequences), own.columns, numeric="scaled")
+    share = (1 - scope.preprocessing_share) * NETWORK_SHARE
+    return encoder, context, _entities(sequences, own, scope, n_columns, share, seed)
+
+
+def _earlier(
+    run: PrivateRun, sequences: BoundedSequences
+) -> tuple[TableEncoder, TableEncoder, BayesianNetworkSynthesizer | None]:
+    """The same as the fit that this one resumes released them."""
+    assert run.releases is not None
+    meta, arrays = run.releases
+    if meta["entity_schema"] != as_json(sequences.entity_schema.to_dict()):
+        raise ParameterError(f"resume: the fit in '{run.folder}' had other columns; give it the same table and schema")
+    context = TableEncoder.from_state(_context_schema(sequences), meta["context"], under("context.", arrays))
+    if meta["entities"] is None:
+        return run.encoder, context, None
+    content = ModelContent(meta["entities"], under("entities.", arrays))
+    return run.encoder, context, BayesianNetworkSynthesizer._from_content(content)
+
+
+def _context_schema(sequences: BoundedSequences) -> TableSchema:
+    schema = sequences.entity_schema
+    return replace(schema, columns=tuple(c for c in schema.columns if c.name != LENGTH))
 
 
 def _entities(

@@ -225,11 +225,6 @@ def check_private(model: SequenceSynthesizer) -> None:
             f"privacy_unit: {name} protects whole sequences, which sequence_key names; leave out privacy_unit and "
             "max_rows_per_unit"
         )
-    if model.run_config is not None and model.run_config.storage_path is not None:
-        raise ParameterError(
-            f"{name} keeps no checkpoints under a privacy budget in this version, so there would be nothing to go on "
-            "from; leave out run_config"
-        )
     if model.sequence_key is not None and model.sequence_length is None:
         raise ParameterError(
             "sequence_length is missing: under a privacy budget the longest sequence must not be read from the rows; "

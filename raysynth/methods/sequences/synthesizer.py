@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,11 @@ from raysynth.data.sequences import (
     static_columns,
     windows_of,
 )
-from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.checks import is_private
+from raysynth.fitting.opening import earlier_run, spending_told
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
@@ -31,6 +32,9 @@ from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
+
+if TYPE_CHECKING:
+    from raysynth.methods.sequences.private import PrivateSequences
 
 
 class SequenceSynthesizer(Synthesizer):
@@ -54,6 +58,8 @@ class SequenceSynthesizer(Synthesizer):
 
     can_resume: ClassVar[bool] = True
     learns_sequences: ClassVar[bool] = True
+    has_differential_privacy: ClassVar[bool] = True
+    private_encoding: ClassVar[NumericForm] = "scaled"  # of the steps under a budget
     joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
 
     sequence_length: Annotated[
@@ -115,6 +121,10 @@ class SequenceSynthesizer(Synthesizer):
         """Learn the steps: `fitted(sampler, history)`."""
         raise NotImplementedError
 
+    def _train_privately(self, opened: PrivateSequences) -> Fitted:
+        """Learn the steps within what a budget has left: `opened.fitted(sampler, history)`."""
+        raise NotImplementedError
+
     def _maker(self) -> SequenceMaker:
         """What makes steps, as the parameters of now ask."""
         return self.sampler_
@@ -139,8 +149,6 @@ class SequenceSynthesizer(Synthesizer):
         Raises:
             DataError, SchemaError, ParameterError: name the column and say what to do.
         """
-        if resume is not None and is_private(self):
-            raise ParameterError(f"{type(self).__name__} keeps no checkpoints under a privacy budget; leave out resume")
         return super().fit(data, resume=resume)
 
     def sample(  # type: ignore[override]  # no constraints: their columns vary over steps
@@ -205,8 +213,26 @@ class SequenceSynthesizer(Synthesizer):
             raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
+        if is_private(self):
+            from raysynth.methods.sequences.private_tables import check_private
+
+            check_private(self)
+
+    def _fit_privately(self, data: Any) -> Fitted:
+        """Within a budget: releases, then DP-SGD with the rest; see `methods/sequences/private.py`."""
+        from raysynth.methods.sequences.private import opened_privately, sequence_scope
+
+        scope = sequence_scope(self)
+        run = earlier_run(self, scope)
+        scope = scope if run is None else run.scope
+        with spending_told(scope):
+            opened = opened_privately(self, data, scope, run)
+            with stage("fit", scope.n_rows):
+                return self._train_privately(opened)
 
     def _fit_table(self, data: Any) -> Fitted:
+        if is_private(self):
+            return self._fit_privately(data)
         with stage("statistics") as done:
             tables, length = self._divided_array(data) if is_array(data) else self._divided_table(data)
             done.rows = tables.ordered.rows.num_rows

@@ -52,17 +52,18 @@ class GRU(nn.Module):
             x_TNI = _Unrolled.apply(gates_TNG, first_NH, recurrent_HG, candidate_H)
         return x_TNI
 
-    def by_products(self, x_NTI: Tensor) -> Tensor:
-        """The same states (N, T, H) from zeros, sequences first, by plain products and sums.
+    def by_products(self, x_NTI: Tensor, first_NH: Tensor | None = None) -> Tensor:
+        """The same states (N, T, H) from `first_NH` (None: zeros), sequences first, by plain products and sums.
 
         Slower, and such that `dp/gradients/record.py` sees each meeting of a weight with an example: in `forward` the
         weights' gradients are sums over examples already.
         """
+        if first_NH is None:
+            first_NH = x_NTI.new_zeros(len(x_NTI), self.hidden)
         weights = zip(self.input, self.recurrent, self.bias, self.candidate_bias, strict=True)
         for input_IG, recurrent_HG, bias_G, candidate_H in weights:
             gates_NTG = x_NTI @ input_IG + bias_G
-            state_NH = x_NTI.new_zeros(len(x_NTI), self.hidden)
-            states = []
+            state_NH, states = first_NH, []
             for t in range(x_NTI.shape[1]):
                 state_NH = _cell(gates_NTG[:, t], state_NH @ recurrent_HG, candidate_H, state_NH)
                 states.append(state_NH)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.fitting.checks import is_private
-from raysynth.fitting.opening import spending_told
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
@@ -19,7 +16,6 @@ from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_l
 from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
-from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
     from raysynth.methods.sequences.private import PrivateSequences
@@ -57,7 +53,6 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     method: ClassVar[str] = "timegan"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
-    has_differential_privacy: ClassVar[bool] = True
 
     hidden_dim: Annotated[int, Parameter("units of each network", at_least=1, tried=(16, 24, 48))] = 24
     epochs: Annotated[
@@ -107,47 +102,36 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_together(self) -> None:
-        super()._check_together()
-        if is_private(self):
-            from raysynth.methods.sequences.private_tables import check_private
-
-            check_private(self)
-
-    def _fit_table(self, data: Any) -> Fitted:
-        return self._fit_privately(data) if is_private(self) else super()._fit_table(data)
-
-    def _fit_privately(self, data: Any) -> Fitted:
-        """Within a budget: releases, then the discriminator by DP-SGD; see `methods/sequences/private.py`."""
-        from raysynth.methods.sequences.private import opened_privately, sequence_scope
+    def _train_privately(self, opened: PrivateSequences) -> Fitted:
+        from raysynth.methods.sequences.training import train_sequences
         from raysynth.methods.timegan.sampler import SequenceSampler
-        from raysynth.training.job import CPU, train_here, trained
+        from raysynth.training.job import CPU, trained
 
-        scope = sequence_scope(self)
-        with spending_told(scope):
-            opened = opened_privately(self, data, scope)
-            with stage("fit", scope.n_rows):
-                job = self._private_job(opened)
-                result = train_here(job, opened.rows, label="training timegan")
-        networks = trained(job.trainable(CPU), result.state)
-        sampler = SequenceSampler.of(job.layout, job.sizes, networks.generator, networks.autoencoder)
-        fitted = opened.fitted(sampler, result.history)
-        return replace(fitted, privacy_spent=PrivacySpent.of(scope.ledger, scope.budget))
+        job = self._private_job(opened)
+
+        def learned(result: TrainResult) -> Fitted:
+            networks = trained(job.trainable(CPU), result.state)
+            sampler = SequenceSampler.of(job.layout, job.sizes, networks.generator, networks.autoencoder)
+            return opened.fitted(sampler, result.history)
+
+        return train_sequences(self, job, opened.rows, learned)
 
     def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
         """The plan of DP-SGD, charged, and what it trains."""
-        from raysynth.fitting.private_training import private_batch_size, spending_plan
+        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.methods.sequences.private import with_summary
         from raysynth.methods.timegan.private_recipe import PrivateTimeGanJob
         from raysynth.training.loop import TrainSettings
 
+        layout, released, kept = with_summary(opened)
         epochs = self._settled(under_budget=True).epochs
-        batch_size = self.batch_size or private_batch_size(opened.scope.n_rows)
-        released = "gradients of the discriminator"
-        plan = spending_plan(opened.scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+        how = {"batch_size": self.batch_size or private_batch_size(opened.privacy.n_rows), "epochs": epochs}
+        gradients = "gradients of the discriminator"
+        plan = charged_plan(opened, gradients, clip_norm=self.clip_norm, releases=kept, **how)
         settings = TrainSettings(
-            epochs, batch_size, opened.seed, self.schedule, self.checkpoint_every, ema_decay=self.ema_decay
+            epochs, how["batch_size"], opened.seed, self.schedule, self.checkpoint_every, ema_decay=self.ema_decay
         )
-        return PrivateTimeGanJob(opened.layout, self._networks(), opened.released, settings=settings, plan=plan)
+        return PrivateTimeGanJob(layout, self._networks(), released, settings=settings, plan=plan)
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer

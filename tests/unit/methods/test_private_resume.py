@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import tiny
 
 from raysynth import ConditionalTabularGAN, TabularGAN, TabularVAE
+from raysynth.api import new_synthesizer
 from raysynth.dp.gradients.release import GradientRelease
 from raysynth.errors import ParameterError
 from raysynth.fitting.private_run import RECORD
@@ -167,3 +169,49 @@ def _record(folder: Path) -> dict[str, Any]:
     from raysynth.files.model_file import read_model
 
     return read_model(folder / "run" / RECORD).meta
+
+
+OF_SEQUENCES: dict[str, dict[str, Any]] = tiny(("timegan", "autoregressive_sequences"))
+
+
+def sequences(method: str, folder: Path, **parameters: Any) -> Synthesizer:
+    of_table = {"sequence_key": "who", "sequence_length": 3, "static_columns": ["town"]}
+    given = {"epsilon": 2.0, "delta": 1e-4, "epochs": EPOCHS, "batch_size": 100, "checkpoint_every": 1}
+    run_config = SimpleNamespace(storage_path=str(folder), name="run")
+    own = {**OF_SEQUENCES[method], **of_table, **given, **parameters}
+    return new_synthesizer(method, run_config=run_config, verbose=False, **own)
+
+
+def visits(n: int = 300) -> pd.DataFrame:
+    """One to four rows of each person, of which three count, a column of the person, a number and a category."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(n), rng.integers(1, 5, n))
+    town = np.where(who % 3 == 0, "east", "west")
+    return pd.DataFrame(
+        {"who": who, "town": town, "a": rng.choice(list("xyz"), len(who)), "b": rng.normal(size=len(who))}
+    )
+
+
+@pytest.mark.parametrize("method", OF_SEQUENCES)
+def test_a_fit_of_sequences_goes_on_with_all_that_it_released(
+    method: str, steps: Steps, tmp_path: Path, recomputed: Callable[[Any], tuple[float, float]]
+) -> None:
+    steps.stop_at = 5  # of about three an epoch
+    with pytest.raises(KeyboardInterrupt):
+        sequences(method, tmp_path).fit(visits())
+    before, made = _record(tmp_path), steps.made
+    with pytest.raises(ParameterError, match=r"has spent epsilon = .*resume="):
+        sequences(method, tmp_path).fit(visits())
+    with pytest.raises(ParameterError, match=r"with epsilon=2\.0; found 3\.0"):
+        sequences(method, tmp_path, epsilon=3.0).fit(visits(), resume=tmp_path / "run")
+    with pytest.raises(ParameterError, match="had other columns"):
+        sequences(method, tmp_path).fit(visits().assign(c="x"), resume=tmp_path / "run")
+    assert steps.made == made
+    resumed = sequences(method, tmp_path).fit(visits(), resume=tmp_path / "run")
+    spent = resumed.privacy_spent_
+    assert spent is not None and spent.to_dict() == before["privacy"], "no event is new"
+    assert made < steps.made <= charged_steps(resumed) and len(resumed.history_) == EPOCHS
+    assert resumed.n_rows_ == before["n_rows"], "their number is the one that was released"
+    found, error = recomputed(resumed)
+    assert found <= spent.epsilon * 1.01 + error and spent.epsilon <= 2.0
+    assert resumed.sample(20, seed=0)["who"].nunique() == 20

@@ -29,7 +29,10 @@ BY_SGD = tiny(
     dp_tvae=BATCH,
     autoregressive=BATCH,
 )
-OF_SEQUENCES = tiny(("timegan",), timegan={"sequence_key": "key", "sequence_length": 3})
+OF_A_KEY: dict[str, Any] = {"sequence_key": "key", "sequence_length": 3}
+OF_SEQUENCES = tiny(
+    ("timegan", "autoregressive_sequences"), timegan=OF_A_KEY, autoregressive_sequences={**OF_A_KEY, **BATCH}
+)
 ALL = (*WITHOUT_SGD, *BY_SGD, *OF_SEQUENCES)
 # one epsilon a method, each of the four with some; the other pairs are `slow`
 USUAL = {(method, EPSILONS[i % len(EPSILONS)]) for i, method in enumerate(ALL)}
@@ -55,7 +58,7 @@ def visits(n: int = 1000) -> pd.DataFrame:
 def test_no_private_method_is_left_out() -> None:
     private = {m for m in METHODS if synthesizer_class(m).has_differential_privacy}
     assert private == set(ALL) == {m for m, _ in USUAL} and {e for _, e in USUAL} == set(EPSILONS)
-    assert len(CASES) == len(private) * len(EPSILONS) == 36
+    assert len(CASES) == len(private) * len(EPSILONS) == 40
 
 
 @pytest.mark.parametrize(("method", "epsilon"), CASES)

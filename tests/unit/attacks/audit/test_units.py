@@ -32,7 +32,11 @@ from tests.unit.attacks.conftest import FALSE_ALARM, WITH_BUG, audited
 
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
 LENGTH = 3  # rows of an entity that count; some have four
-TINY = {"hidden_dim": 8, "noise_dim": 2, "epochs": 1, "batch_size": 5000, "seed": 0}  # all sequences in every step
+STEP: dict[str, Any] = {"epochs": 1, "batch_size": 5000, "seed": 0}  # all sequences in every step
+SMALL = {
+    "timegan": {"hidden_dim": 8, "noise_dim": 2, **STEP},
+    "autoregressive_sequences": {"units": 8, "width": 8, "hidden": 4, "layers": 1, **STEP},
+}
 OF_STAYS = {"sequence_key": "stay", "time_column": "hour", "static_columns": ["ward"], "sequence_length": LENGTH}
 
 
@@ -59,9 +63,9 @@ def declared(*more: ColumnSchema) -> TableSchema:
     return TableSchema((ward, *more))
 
 
-def model_of(data: Any, **parameters: Any) -> Any:
+def model_of(data: Any, method: str = "timegan", **parameters: Any) -> Any:
     of_data = {**OF_STAYS, "schema": declared()} if isinstance(data, pd.DataFrame) else {}
-    return new_synthesizer("timegan", **{"epsilon": EPSILON, "delta": DELTA, **TINY, **of_data, **parameters})
+    return new_synthesizer(method, **{"epsilon": EPSILON, "delta": DELTA, **SMALL[method], **of_data, **parameters})
 
 
 def audit(
@@ -166,11 +170,6 @@ def test_what_cannot_be_audited_is_named(
         audit_epsilon(model_of(data, **parameters), data, canary=canary, n_canaries=400)
 
 
-def test_a_method_for_sequences_without_a_guarantee_names_the_one_that_has_it() -> None:
-    with pytest.raises(ParameterError, match="AutoregressiveSequences.*take 'timegan'"):
-        audit_epsilon(new_synthesizer("autoregressive_sequences", epsilon=1.0), waves())
-
-
 # ---- the build as it is ----------------------------------------------------------------------------------------------
 
 
@@ -183,10 +182,17 @@ def test_the_file_does_not_refute_the_claim() -> None:
     assert found.unit == "value of 'stay' with all its rows (at most 3 of which count)"
 
 
+BY_METHOD = pytest.mark.parametrize(
+    ("data", "method"),
+    [(stays(), "timegan"), (waves(), "timegan"), (stays(), "autoregressive_sequences")],
+    ids=["table", "array", "rows of a table"],
+)
+
+
 @pytest.mark.statistical
-@pytest.mark.parametrize("data", [stays(), waves()], ids=["table", "array"])
-def test_the_gradients_do_not_refute_the_claim(data: Any) -> None:
-    found = audit(data, "gradients", false_alarm=FALSE_ALARM, epochs=2)
+@BY_METHOD
+def test_the_gradients_do_not_refute_the_claim(data: Any, method: str) -> None:
+    found = audit(data, "gradients", false_alarm=FALSE_ALARM, epochs=2, method=method)
     assert not found.refuted, str(found)
     assert found.largest > EPSILON and found.attacks[0].figures["steps"] == 2, "all iterates are seen"
 
@@ -212,16 +218,16 @@ def test_all_rows_of_an_entity_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert audit(narrow(), "file", time_column=None).refuted
 
 
-@pytest.mark.parametrize("data", [stays(), waves()], ids=["table", "array"])
-def test_noise_omitted_from_the_gradients(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@BY_METHOD
+def test_noise_omitted_from_the_gradients(data: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OsNoise, "normal", lambda self, shape: np.zeros(shape))
-    assert audit(data, "gradients", epochs=2).refuted
+    assert audit(data, "gradients", epochs=2, method=method).refuted
 
 
-@pytest.mark.parametrize("data", [stays(), waves()], ids=["table", "array"])
-def test_clipping_omitted(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@BY_METHOD
+def test_clipping_omitted(data: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "raysynth.dp.gradients.release.clipped_sum",
         lambda uses, clip, counted_N=None: clipped_sum(uses, 1e9, counted_N),
     )
-    assert audit(data, "gradients", epochs=2).refuted
+    assert audit(data, "gradients", epochs=2, method=method).refuted

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from raysynth.dp.gradients.release import MARGIN, clipped_sum, example_gradients
-from raysynth.dp.gradients.uses import GatherUse, RepeatedUse
+from raysynth.dp.gradients.uses import AffineUse, GatherUse
 from raysynth.methods.autoregressive.network import (
     AnyOrderNetwork,
     CodeLayout,
@@ -24,8 +24,9 @@ from raysynth.methods.autoregressive.network import (
     NetworkSettings,
     random_places,
 )
+from raysynth.methods.autoregressive_sequences.network import KNOTS, SequenceCodes, SequenceNetwork
 from raysynth.methods.shared.spans import SpanIndex, Spans
-from raysynth.methods.timegan.network import TimeGanSizes
+from raysynth.methods.timegan.network import TimeGanSizes, VectorLayout
 from raysynth.methods.timegan.private_recipe import SequenceCritic
 from raysynth.methods.vae.network import MixturePrior, TabularVae, VaeNetworks
 
@@ -76,9 +77,11 @@ def check(network: nn.Module, losses: Losses, x: Tensor, *, rtol: float = 2e-5) 
         torch.testing.assert_close(parameter.grad, summed, rtol=1e-3, atol=1e-5 * clip)
 
 
-def check_beside(network: nn.Module, losses: Losses, x: Tensor, expected_N: Tensor, *, rtol: float) -> None:
+def check_beside(
+    network: nn.Module, losses: Losses, x: Tensor, expected_N: Tensor, *, rtol: float, rows_each: int = 1
+) -> None:
     """The same for a network whose norms are those of another one: its unclipped sums are the plain gradients."""
-    gradients = value_of(lambda: example_gradients(network, lambda: losses(network, x), N))
+    gradients = value_of(lambda: example_gradients(network, lambda: losses(network, x), N, rows_each))
     clipped = value_of(lambda: clipped_sum(gradients.uses, 1.0))
     torch.testing.assert_close(clipped.norms_N, expected_N, rtol=rtol, atol=1e-6)
     plain = torch.autograd.grad(losses(network, x).sum(), list(network.parameters()))
@@ -156,7 +159,7 @@ def test_norms_of_places_that_cancel_are_never_too_small() -> None:
     sign = torch.tensor([1.0, -1.0]).repeat(8)[:, None]
     grads = sign * torch.randn(500, 1, 3, generator=rng)
     exact = torch.einsum("nti,nto->nio", inputs.double(), grads.double()).flatten(1).norm(dim=1)
-    found = value_of(RepeatedUse(inputs, grads, 0, torch.Size([4, 3])).squared_norms).double().sqrt()
+    found = value_of(AffineUse(inputs[None], grads[None], 0, torch.Size([4, 3])).squared_norms).double().sqrt()
     assert (found >= exact * (1 - MARGIN)).all()
 
 
@@ -165,9 +168,9 @@ def test_a_marked_example_of_several_places_adds_nothing() -> None:
     inputs, grads = torch.randn(N, 6, 4, generator=rng), torch.randn(N, 6, 3, generator=rng)
     inputs[2], grads[2] = float("inf"), float("nan")
     marked = torch.arange(N) == 2
-    use = RepeatedUse(inputs, grads, 0, torch.Size([4, 3]), 1, torch.Size([3]), outputs_first=False)
+    use = AffineUse(inputs[None], grads[None], 0, torch.Size([4, 3]), 1, torch.Size([3]), outputs_first=False)
     left = use.without(marked)
-    assert not left.inputs_NTI[marked].any() and not left.grads_NTO[marked].any()
+    assert not left.inputs_BNTI[0, marked].any() and not left.grads_BNTO[0, marked].any()
     sums = left.weighted_sums(torch.ones(N))
     torch.testing.assert_close(sums[0], torch.einsum("nti,nto->io", inputs[~marked], grads[~marked]))
     torch.testing.assert_close(sums[1], grads[~marked].sum((0, 1)))
@@ -224,6 +227,42 @@ def test_the_any_order_network(columns: int) -> None:
     grads = dict(zip(names, example_grads(folded, losses, x), strict=True))
     expected = norms_of(g for name, g in grads.items() if "knots" not in name)
     check_beside(network, losses, x, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_network_of_sequences_of_different_lengths(steps: int) -> None:
+    """Rows of a sequence are one example: products of columns, code tables and gates meet it at several places.
+
+    Its loss is that of the training without a budget. The columns are not ordered: their tables have no coarse knots.
+    """
+    layout, context = CodeLayout((4, 3), (0, 0)), VectorLayout((3,), (), (), (-1,))
+    rng = torch.Generator().manual_seed(steps)
+    shares = [np.full(k, 1 / k) for k in layout.cardinalities]
+    codes, how = SequenceCodes(steps, layout, 0, context), NetworkSettings(8, 6, 2, 0.0)
+    network = SequenceNetwork(codes, how, 5, (shares, shares), np.zeros((0, KNOTS)), rng)
+    with torch.no_grad():
+        for p in network.parameters():
+            p += 0.3 * torch.randn(p.shape, generator=rng)
+    own = [torch.randint(k, (N, 1), generator=rng) for k in (3, *layout.cardinalities * steps)]
+    x = torch.cat([torch.arange(N)[:, None] % steps + 1, *own], 1)
+    values = torch.zeros(N, 0)
+
+    def losses(net: nn.Module, x: Tensor) -> Tensor:
+        return net.example_losses(net.rows_of(x, values[: len(x)]))
+
+    with torch.no_grad():
+        first, later = network(network.rows_of(x, values))
+        torch.testing.assert_close(losses(network, x).sum() * steps, first.sum() + later.sum())
+    check_beside(network, losses, x, norms_one_by_one(network, losses, x), rtol=1e-4, rows_each=steps)
+
+
+def norms_one_by_one(network: nn.Module, losses: Losses, x: Tensor) -> Tensor:
+    """The norm of each example's gradient, from a backward pass of its own."""
+    weights, found = list(network.parameters()), []
+    for i in range(len(x)):
+        grads = torch.autograd.grad(losses(network, x[i : i + 1]).sum(), weights, allow_unused=True)
+        found.append(sum(g.square().sum() for g in grads if g is not None).sqrt())
+    return torch.stack(found)
 
 
 class FoldedPrior(nn.Module):
