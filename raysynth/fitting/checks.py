@@ -132,7 +132,7 @@ def unit_of(model: Method) -> str:
 
 def draws_units(model: Method) -> bool:
     """Whether training draws units of several rows (by one row of each), where others draw rows."""
-    return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit > 1
+    return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit != 1
 
 
 def check_compile_step(model: Any) -> None:

@@ -64,10 +64,10 @@ class OpenedTable:
 
 @dataclass(frozen=True)
 class RowsOfUnits:
-    """The column of the privacy unit, the most rows of one that count, and whether training draws units."""
+    """The column of the privacy unit, the most rows of one that count (None: to be chosen), whether they are drawn."""
 
     column: str
-    most_rows: int
+    most_rows: int | None
     are_drawn: bool
 
 
@@ -155,7 +155,7 @@ class Method(Protocol):
     public_types: bool
     statistics_share: float | None
     privacy_unit: str | None
-    max_rows_per_unit: int
+    max_rows_per_unit: int | None
     secure_mode: bool
     entity: str | None
     odometer: str | os.PathLike[str] | None

@@ -73,7 +73,7 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
     return PrivacyScope(
         budget,
         unit=unit_of(model),
-        rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
+        rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit or 1,
         secure_mode=bool(model.secure_mode),
         preprocessing_share=model.usual_statistics_share if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
@@ -311,21 +311,24 @@ def open_privately(
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
-    With a `unit` its rows beyond the cap are left out first, for every later pass too; where training draws units,
-    their number is released as well. What was released `earlier` is not released again; of what another fit kept the
-    scope pays the price.
+    With a `unit` its rows beyond the cap, which may be chosen here, are left out first, for every later pass too; where
+    training draws units, their number is released as well. What was released `earlier` is not released again; of what
+    another fit kept the scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.families import found_columns, read_as_text, released_columns
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
-    from raysynth.statistics.units import UnitIndex, bounded
+    from raysynth.statistics.units import UnitIndex, bounded, chosen_most
 
     whole, units, owner = table, None, None if unit is None else unit.column
-    if unit is not None:
+    earlier = earlier or Earlier()
+    if unit is not None and unit.most_rows is None:
+        most = chosen_most(whole, unit.column, scope) if earlier.run is None else scope.rows_per_unit
+        unit = replace(unit, most_rows=most)
+    if unit is not None and unit.most_rows is not None:
         table = bounded(whole, unit.column, unit.most_rows, scope.noise)
         units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
-    earlier = earlier or Earlier()
     found = () if earlier.run is None else released_columns(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope, owner)

@@ -136,7 +136,12 @@ class Synthesizer(Shown):
         ),
     ] = None
     max_rows_per_unit: Annotated[
-        int, Parameter("most rows of a person that count, drawn at random; noise grows with it", at_least=1)
+        int | None,
+        Parameter(
+            "most rows of a person that count, drawn at random; noise grows with it",
+            at_least=1,
+            otherwise=Computed("chosen from 1, 2, 4 ... 512 by a noised count of persons, which is charged"),
+        ),
     ] = 1
     secure_mode: Annotated[
         bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")

@@ -15,6 +15,9 @@ for all steps, one unit more adds one clipped gradient with chance q to a step, 
 sample that the accountant assumes, of units, and no factor for their rows. So q and n count units there; what is
 counted over rows keeps its factor.
 
+How many rows of each count may be chosen by the rows themselves (`chosen_most`): by a release of its own, before all
+others, which may then depend on what it chose (adaptive composition).
+
 Several draws. A fit that goes on, or one that takes encoded rows that an earlier fit kept, has releases of tables that
 were bounded by different draws, and a unit may have given another row to each. Let all numbers of all draws be fixed:
 they are independent of the data of others and of all that was released, so each release is still one of two tables
@@ -22,7 +25,7 @@ that differ by at most `most` rows, with the noise that its event in the ledger 
 adaptively. That holds for every value of the numbers, so for their mixture. (The ledger never counts on a unit giving
 the same row twice; it does count on no release seeing more than `most` rows of it.)
 
-Shape legend: R rows, U units, D units that were drawn.
+Shape legend: R rows, U units, D units that were drawn, B cells of numbers of rows, M choices.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Fragment, Table
 from raysynth.data.total_cast import is_missing
+from raysynth.dp.accounting import ledger as events
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.dp.mechanisms.counts import noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
 from raysynth.kinds.arrow_text import plain, plain_type
@@ -53,11 +59,7 @@ def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
     Raises:
         ParameterError: the table is a Ray Dataset. SchemaError: it has no such column.
     """
-    if table.dataset is not None:
-        raise ParameterError(
-            "privacy_unit needs a table whose rows keep their places, which those of a Ray Dataset do not; write it to "
-            "Parquet and give its path"
-        )
+    _check_places(table)
     parts = _owners(table, column)
     if not parts:
         return table
@@ -79,6 +81,50 @@ def chosen_rows(units: pa.ChunkedArray, most: int, noise: NoiseSource) -> np.nda
     rank_R[order] = np.arange(len(order)) - np.repeat(first, sizes)
     kept: np.ndarray = (rank_R < most) | alone_R
     return kept
+
+
+MOST_SHARE = 0.02  # of rho, for choosing how many rows of each unit count
+CHOICES = 2 ** np.arange(10)
+COLUMNS, VALUES = 10, 30  # a typical share of the budget, and a typical share of the rows: of one value of one column
+SEEN = 2.0  # standard deviations: fewer units than this in a cell are taken for noise
+
+
+def chosen_most(table: Table, column: str, scope: PrivacyScope) -> int:
+    """How many rows of each unit are to count, by a noised count of the units by their number of rows.
+
+    Cells are public: 1, 2, 3 to 4, ... 257 to 512, and more. All rows of a unit more or less are one unit more or less
+    in one of them, so the counts' L2 sensitivity is 1, however many rows it has; a row that names nobody is a unit of
+    one. Discrete Gaussian noise, charged before a row is read; the choice is post-processing (`least_lost`), and all
+    later noise is for as many rows as it says. Afterwards the scope has it as `rows_per_unit`.
+
+    Args:
+        table: whole. column: its value names the unit. scope: pays.
+
+    Raises:
+        ParameterError: the budget is too small, or the table is a Ray Dataset.
+    """
+    _check_places(table)
+    multiplier = scope.share_multiplier(MOST_SHARE)
+    scope.charge(events.discrete_gaussian("persons by their number of rows", multiplier))
+    sizes = np.diff(UnitIndex.of(table, column).start_U)
+    exact = np.bincount(np.searchsorted(CHOICES, sizes), minlength=len(CHOICES) + 1)
+    noised_B = noised_counts(exact, multiplier, scope.noise)
+    sigma = scope.share_multiplier(scope.preprocessing_share / COLUMNS)
+    scope.rows_per_unit = least_lost(np.where(noised_B > SEEN * multiplier, noised_B, 0.0), sigma)
+    return scope.rows_per_unit
+
+
+def least_lost(units_B: np.ndarray, sigma: float) -> int:
+    """The choice at which rows that are left out, and noise, take least of a typical count, both as shares of it.
+
+    Args:
+        units_B: units with a number of rows in each cell.
+        sigma: standard deviation of a count's noise where one row of each unit counts.
+    """
+    rows_B = np.append((np.append(1, CHOICES[:-1] + 1) + CHOICES) / 2, 1.5 * CHOICES[-1])
+    kept_M = np.minimum(rows_B, CHOICES[:, None]) @ units_B
+    noise_M = CHOICES * sigma * VALUES / np.maximum(kept_M, 1.0)
+    return int(CHOICES[np.argmin(1 - kept_M / max(float(rows_B @ units_B), 1.0) + noise_M)])
 
 
 @dataclass(frozen=True)
@@ -123,6 +169,14 @@ class UnitIndex:
         own_D = np.floor(noise.uniform(len(unit_D)) * (end_D - start_D)).astype(np.int64)
         rows_D: np.ndarray = self.row_R[start_D + np.minimum(own_D, end_D - start_D - 1)]
         return rows_D
+
+
+def _check_places(table: Table) -> None:
+    if table.dataset is not None:
+        raise ParameterError(
+            "privacy_unit needs a table whose rows keep their places, which those of a Ray Dataset do not; write it to "
+            "Parquet and give its path"
+        )
 
 
 def _owners(table: Table, column: str) -> list[list[pa.Array]]:

@@ -142,6 +142,8 @@ def units_of(synthesizer: Synthesizer, data: Any, given: Mapping[str, Any] | Non
     if synthesizer.privacy_unit is None:
         return RowUnits(rows, canary)
     unit, most = synthesizer.privacy_unit, synthesizer.max_rows_per_unit
+    if most is None:
+        raise ParameterError("an audit needs to know how many rows of a person count: give max_rows_per_unit a number")
     return EntityUnits(
         rows, canary.take(pa.array([0] * BEYOND_CAP * most)), unit, 1, _rows_of_persons(rows, unit, most)
     )

@@ -224,9 +224,10 @@ def not_covered(released: str) -> Event:
     return Event(Mechanism.NOT_COVERED, released, guarantee=False)
 
 
-def unit_in_words(column: str, most: int) -> str:
-    """What one unit is, for the ledger and the report."""
-    return f"value of '{column}' with all its rows (at most {most} of which count)"
+def unit_in_words(column: str, most: int | None) -> str:
+    """What one unit is, for the ledger and the report; None: how many of its rows count is an event of the ledger."""
+    counted = "of which so many count as were chosen" if most is None else f"at most {most} of which count"
+    return f"value of '{column}' with all its rows ({counted})"
 
 
 class Ledger:

@@ -194,10 +194,12 @@ def test_several_rows_of_a_person_are_kept_for_no_other_fit() -> None:
 # ---- fits that share releases: each drew its own rows of a person --------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("k", [1, 3, None])
 def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
-    k: int, seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    k: int | None, seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    says = SAYS.replace("at most 1 of which", f"at most {k} of which")
+    says = says if k else SAYS.replace("at most 1 of which count", "of which so many count as were chosen")
     run_config = SimpleNamespace(storage_path=str(tmp_path), name="run")
     inner, left = GradientRelease.noised_mean, iter([False] * 4 + [True] + [False] * 99)
 
@@ -212,9 +214,9 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
         model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(visits())
     again = model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k)
     scope = resumed_run(again, place(tmp_path / "run"), privacy_scope(again)).scope
-    assert (scope.unit, scope.rows_per_unit) == (SAYS.replace("most 1", f"most {k}"), k)
+    assert scope.unit == says and (scope.rows_per_unit == k or (k is None and scope.rows_per_unit in units.CHOICES))
     resumed = again.fit(visits(), resume=tmp_path / "run")
-    assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS.replace("most 1", f"most {k}")}
+    assert {e.unit for e in resumed.privacy_spent_.ledger} == {says}
     event = next(e for e in resumed.privacy_spent_.ledger if e.sampling_rate < 1)
     steps = seen.steps(resumed)
     assert 5 < len(steps) <= event.steps + 1, "the one that was interrupted released nothing"
@@ -223,6 +225,24 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
         model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k, privacy_unit="ward").fit(
             visits(), resume=tmp_path / "run"
         )
+
+
+@pytest.mark.parametrize("method", ["dp_tvae", "copula", "bayesian_network"])
+def test_how_many_rows_count_is_chosen_with_noise_and_paid_for(
+    method: str, recomputed: Callable[[Any], tuple[float, float]]
+) -> None:
+    model = model_of(method, max_rows_per_unit=None, **({"epochs": 1} if method == "dp_tvae" else {})).fit(visits())
+    spent = model.privacy_spent_
+    (first, *others), says = (
+        spent.ledger.events,
+        SAYS.replace("at most 1 of which count", "of which so many count as were chosen"),
+    )
+    assert (first.released, first.sensitivity) == ("persons by their number of rows", 1.0)
+    assert {e.unit for e in spent.ledger} == {says} and 0.9 * 3.0 < spent.epsilon <= 3.0
+    (k,) = {e.sensitivity for e in others if e.released.startswith("counts of")}
+    assert k in units.CHOICES
+    found, error = recomputed(model)
+    assert found <= spent.epsilon * 1.01 + error
 
 
 def test_kept_shards_are_found_again_by_the_same_persons_alone(seen: Seen, tmp_path: Path) -> None:

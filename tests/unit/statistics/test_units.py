@@ -13,9 +13,11 @@ from outcome import value_of
 from scipy import stats
 
 from raysynth.data.table import as_table
+from raysynth.dp import PrivacyBudget, PrivacyScope
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, OsNoise
 from raysynth.errors import ParameterError, SchemaError
-from raysynth.statistics.units import UnitIndex, bounded, chosen_rows
+from raysynth.statistics import units as units_of_persons
+from raysynth.statistics.units import CHOICES, UnitIndex, bounded, chosen_most, chosen_rows, least_lost
 
 FALSE_ALARM = 1e-6
 
@@ -122,3 +124,39 @@ def test_rows_stay_with_their_own_fragment() -> None:
     rows = kept.to_arrow().to_pandas()
     assert len(sizes) == 2 and sizes[0] == rows["row"].isin(frame["row"][:50]).sum()
     assert rows["who"].value_counts().max() == 1 and len(rows) == 35
+
+
+@pytest.mark.parametrize(("rows", "units"), [((1, 1, 1), 9), ((1, 2, 40), 9), ((700, 1, 1, 1, 1), 900)])
+def test_all_rows_of_a_unit_change_one_count_of_units_by_one(
+    rows: tuple[int, ...], units: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their number, and it is charged before they are counted; a row that names nobody is a unit of one."""
+    seen: list[np.ndarray] = []
+
+    def counted(exact: np.ndarray, multiplier: float, noise: object) -> np.ndarray:
+        assert [e.released for e in scope.ledger] == ["persons by their number of rows"]
+        (event,) = scope.ledger.events
+        assert event.noise_multiplier == multiplier and event.sensitivity == 1
+        seen.append(exact)
+        return exact.astype(float)
+
+    monkeypatch.setattr(units_of_persons, "noised_counts", counted)
+    who = np.repeat(np.arange(len(rows)), rows)
+    more = np.append(who, np.full(units, len(rows)))
+    nobody = pd.Series(np.append(more, [0, 0]), dtype="float").mask(np.arange(len(more) + 2) >= len(more))
+    for owners in (who, more, nobody):
+        scope = PrivacyScope(PrivacyBudget(1.0, 1e-5))
+        chosen = chosen_most(as_table(pd.DataFrame({"who": owners, "x": 1})), "who", scope)
+        assert scope.rows_per_unit == chosen and chosen in CHOICES
+    assert np.abs(seen[1] - seen[0]).sum() == 1 and [s.sum() for s in seen] == [len(rows), len(rows) + 1, len(rows) + 3]
+    assert seen[2][0] == seen[1][0] + 2
+
+
+def test_more_rows_of_a_person_count_where_there_are_more_and_noise_is_small() -> None:
+    ones, forty = np.eye(len(CHOICES) + 1)[0], np.eye(len(CHOICES) + 1)[6]
+    assert least_lost(10_000 * ones, 20.0) == 1, "more rows would bring noise alone"
+    assert least_lost(100_000 * forty, 5.0) == 64
+    ever_fewer = 10_000 / 3.0 ** np.arange(len(CHOICES) + 1)
+    chosen = [least_lost(ever_fewer, sigma) for sigma in (0.1, 1.0, 5.0, 25.0, 125.0, 625.0)]
+    assert chosen == sorted(chosen, reverse=True) and len(set(chosen)) > 3 and chosen[-1] == 1
+    assert least_lost(0 * ones, 1.0) == 1
