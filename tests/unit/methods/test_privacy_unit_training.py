@@ -231,7 +231,9 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
 def test_how_many_rows_count_is_chosen_with_noise_and_paid_for(
     method: str, recomputed: Callable[[Any], tuple[float, float]]
 ) -> None:
-    model = model_of(method, max_rows_per_unit=None, **({"epochs": 1} if method == "dp_tvae" else {})).fit(visits())
+    given = {"epsilon": 3.0, "delta": DELTA, "privacy_unit": "person_id", "schema": SCHEMA, "verbose": False}
+    own = {"epochs": 1, **SMALL[method]} if method in SMALL else {}
+    model = new_synthesizer(method, max_rows_per_unit=None, **given, **own).fit(visits())
     spent = model.privacy_spent_
     (first, *others), says = (
         spent.ledger.events,
