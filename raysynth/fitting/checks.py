@@ -55,10 +55,7 @@ def is_private(model: Method) -> bool:
 
 
 def check_privacy_unit(model: Method) -> None:
-    """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
-
-    Training that draws units needs to know the rows of each, of its own draw of them and no other's.
-    """
+    """Raise `ParameterError` where a privacy unit is wrong, or the method has none."""
     if model.privacy_unit is None:
         if model.max_rows_per_unit != 1:
             raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
@@ -67,11 +64,6 @@ def check_privacy_unit(model: Method) -> None:
         raise ParameterError(
             f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
             "method, or give it a table with one row for each person"
-        )
-    if draws_units(model) and model.keep_shards:
-        raise ParameterError(
-            f"{type(model).__name__} trains on several rows of each privacy_unit, which each fit draws for itself: set "
-            f"max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out keep_shards"
         )
 
 

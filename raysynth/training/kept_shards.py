@@ -45,6 +45,7 @@ from raysynth.training.kept_releases import _sha256, encoder_digest, fingerprint
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import (
     FORMAT_VERSION,
+    ROWS_PER_SHARD,
     Shard,
     ShardSet,
     array_file,
@@ -54,6 +55,7 @@ from raysynth.training.shards import (
     is_whole,
     read_manifest,
     stream_shards,
+    write_file,
     write_manifest,
     write_shards,
 )
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from raysynth.training.kept_releases import KeptReleases
 
 
+SHARDS_PER_WORKER = 8
 KEY = "key.json"
 LABEL = "PRIVATE.txt"
 NOTE = "private: encoded real rows, kept for a second fit; keep them with the data, or delete this folder\n"
@@ -116,6 +119,7 @@ def kept_shards(
     rows_per_shard: int,
     fewest: int = 1,
     releases: KeptReleases | None = None,
+    number_R: np.ndarray | None = None,
 ) -> ShardSet:
     """The shards of a table that an earlier fit kept, or new ones that are kept.
 
@@ -128,6 +132,8 @@ def kept_shards(
         fewest: shards that the workers need; where fewer were kept, the table is divided again.
         releases: under a privacy budget what the encoder was built from; then there are as many shards as are needed,
             empty ones if need be, since no error may depend on a row.
+        number_R: the number of the owner of each row, in the table's order, where shards are to have owners; what was
+            kept has those of the rows that are kept.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -135,13 +141,17 @@ def kept_shards(
     key = _key(table, schema, encoder, releases)
     home = folder / key.digest if releases is None else Path(str(releases.home))
     remove_abandoned(folder)
-    found = _found(home, key)
+    found = _found(home, key, owned=number_R is not None)
     if found is not None and len(found.shards) >= fewest:
         return found
     write_atomically(folder / LABEL, NOTE.encode(), private=True)
     with private_folder(folder) as writing:
         at_least = 0 if releases is None else fewest
-        write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
+        if number_R is None:
+            write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
+        else:
+            put, n = partial(write_file, writing), owned_shards(number_R, fewest)
+            write_manifest(writing, stream_owned_shards(table, encoder, number_R, put, n_shards=n))
         if releases is not None:
             releases.write(writing)
         write_atomically(writing / KEY, json.dumps(asdict(key)).encode(), private=True)
@@ -162,6 +172,7 @@ def shards_in_store(
     rows_per_shard: int,
     fewest: int = 1,
     releases: KeptReleases | None = None,
+    number_R: np.ndarray | None = None,
 ) -> tuple[Shard, ...]:
     """As `kept_shards`, in an object store: files go there as they are made, and from there through this process.
 
@@ -172,7 +183,7 @@ def shards_in_store(
     """
     key = _key(table, schema, encoder, releases)
     home = folder / key.digest if releases is None else place(releases.home)
-    found = _fetched(home, key, put, fewest)
+    found = _fetched(home, key, put, fewest, owned=number_R is not None)
     if found is not None:
         return found
     try:
@@ -187,7 +198,10 @@ def shards_in_store(
         put(name, content)
 
     at_least = 0 if releases is None else fewest
-    made = stream_shards(table, encoder, keep, rows_per_shard=rows_per_shard, at_least=at_least)
+    if number_R is None:
+        made = stream_shards(table, encoder, keep, rows_per_shard=rows_per_shard, at_least=at_least)
+    else:
+        made = stream_owned_shards(table, encoder, number_R, keep, n_shards=owned_shards(number_R, fewest))
     write_manifest(home, made)
     if releases is not None:
         releases.write(home)
@@ -200,7 +214,7 @@ def _key(table: Table, schema: TableSchema, encoder: TableEncoder, releases: Kep
 
 
 def _fetched(
-    home: Place, key: ShardKey, put: Callable[[str, np.ndarray], None], fewest: int
+    home: Place, key: ShardKey, put: Callable[[str, np.ndarray], None], fewest: int, *, owned: bool
 ) -> tuple[Shard, ...] | None:
     """As `_found`, of an object store, each file put where this fit needs it."""
     if not (home / KEY).exists():
@@ -210,6 +224,8 @@ def _fetched(
         shards = read_manifest(home)
         if len(shards) < fewest:
             return None
+        for shard in shards if owned else ():
+            put(owners_of(shard), np.frombuffer((home / owners_of(shard)).read_bytes(), np.uint8))
         return tuple(fetched(home, shard).put(put, shard.name) for shard in shards)
     except (OSError, ValueError, StorageError) as error:
         _warn(home, error)
@@ -225,7 +241,7 @@ def _warn(home: Folder, error: Exception) -> None:
     _logger.warning("the shards kept in '%s' are not used (%s); the table is encoded again", home, error)
 
 
-def _found(home: Path, key: ShardKey) -> ShardSet | None:
+def _found(home: Path, key: ShardKey, *, owned: bool) -> ShardSet | None:
     """Shards that were made of the same and are whole; None, with a word in the log, where they are damaged."""
     from raysynth.running.runner import run_tasks
 
@@ -238,6 +254,8 @@ def _found(home: Path, key: ShardKey) -> ShardSet | None:
         if not all(whole):
             damaged = next(s.name for s, good in zip(shards.shards, whole, strict=True) if not good)
             raise StorageError(f"shard '{damaged}' is missing or its checksum is wrong")
+        if owned:
+            OwnedShards(shards, are_units=True).share(0, 1)
     except (OSError, ValueError, StorageError) as error:
         _warn(home, error)
         return None
@@ -280,7 +298,7 @@ class OwnedShards:
         return RowsOfPersons(rows, number_R)
 
     def _owners(self, shard: Shard) -> np.ndarray:
-        name = f"{shard.name}.owners.npy"
+        name = owners_of(shard)
         folder = self.shards.folder if self.shards.handed is None else self.shards.handed.laid([name])
         try:
             found: np.ndarray = np.load(folder / name, allow_pickle=False)
@@ -289,6 +307,16 @@ class OwnedShards:
         if found.shape != (shard.rows,):
             raise StorageError(f"'{folder / name}' names {len(found)} owners of {shard.rows} rows; encode again")
         return found
+
+
+def owners_of(shard: Shard) -> str:
+    """Name of the file of the owners of a shard's rows."""
+    return f"{shard.name}.owners.npy"
+
+
+def owned_shards(number_R: np.ndarray, workers: int) -> int:
+    """How many shards are made of rows with owners (R), for so many workers."""
+    return max(SHARDS_PER_WORKER * workers, len(number_R) // ROWS_PER_SHARD)
 
 
 def stream_owned_shards(

@@ -37,7 +37,14 @@ from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
-from raysynth.training.kept_shards import OwnedShards, kept_shards, shards_in_store, stream_owned_shards
+from raysynth.training.kept_shards import (
+    SHARDS_PER_WORKER,
+    OwnedShards,
+    kept_shards,
+    owned_shards,
+    shards_in_store,
+    stream_owned_shards,
+)
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_file
@@ -53,7 +60,6 @@ if TYPE_CHECKING:
 Sampler = TypeVar("Sampler", bound=RowSampler)
 
 MIN_ROWS_PER_SHARD = 1024
-SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
 MAX_NUMBERS, MAX_ROWS = 20_000_000, 32_768  # logits held at once in calibration, of at most so many rows
 STEPS, KNOTS = 16, 65  # of the iteration; of a value map
@@ -106,7 +112,11 @@ def train_prepared(
         with private_folder(Path(tempfile.gettempdir())) as folder:
             shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", job.settings.rows_shown(prepared.n_rows)):
-                own = _with_owners(shards.share(0, 1), prepared)
+                own = (
+                    shards.share(0, 1)
+                    if isinstance(shards, OwnedShards)
+                    else _with_owners(shards.share(0, 1), prepared)
+                )
                 return train_here(job, own, store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
 
@@ -168,11 +178,11 @@ def _train_on_ray(
     """The prepared table as shards, then the workers."""
 
     def write(out: Handing, workers: int) -> Shares:
-        number_R, n_shards = _owners(prepared), SHARDS_PER_WORKER * workers
-        per_shard = int(np.clip(prepared.n_rows // n_shards, MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
-        if number_R is None:
+        number_R = _owners(prepared)
+        per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+        if number_R is None or _are_kept_owned(prepared):
             return _encoded(job, prepared, out, per_shard, workers)
-        n_shards = max(n_shards, len(number_R) // ROWS_PER_SHARD)
+        n_shards = owned_shards(number_R, workers)
         if prepared.privacy is None:  # each has rows, as training without a budget needs
             n_shards = min(n_shards, int(number_R.max()) + 1)
         with stage("shards", prepared.n_rows) as done:
@@ -255,7 +265,14 @@ def _with_journal(job: Job, folder: Place | None) -> Iterator[Job]:
                 journal.delete()
 
 
-def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: int, workers: int) -> ShardSet:
+def _are_kept_owned(prepared: Prepared) -> bool:
+    """Whether shards are kept of rows whose units training draws: those that are found have other rows of a unit."""
+    return prepared.keep_shards is not None and prepared.units is not None
+
+
+def _encoded(
+    job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: int, workers: int
+) -> ShardSet | OwnedShards:
     """The shards of a prepared table, as a stage of their own; in a folder, handed over, or where the user keeps them.
 
     Under a privacy budget at least one for each worker; the job's charged plan joins those of other fits on kept ones.
@@ -263,6 +280,7 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
     at_least = 0 if prepared.privacy is None else workers
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     scope, releases = prepared.privacy, prepared.releases
+    number_R = _owners(prepared) if _are_kept_owned(prepared) else None
     with stage("shards", prepared.n_rows) as done:
         if isinstance(kept, Path):
             shards = kept_shards(
@@ -273,6 +291,7 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
                 rows_per_shard=rows_per_shard,
                 fewest=workers,
                 releases=releases,
+                number_R=number_R,
             )
             done.bytes = _public_size(prepared, shards.n_bytes)
         else:
@@ -280,13 +299,14 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
             if kept is None:
                 made = stream_shards(table, encoder, put, rows_per_shard=rows, at_least=at_least)
             else:
-                store = partial(shards_in_store, rows_per_shard=rows, fewest=workers, releases=releases)
+                how = {"rows_per_shard": rows, "fewest": workers, "releases": releases, "number_R": number_R}
+                store = partial(shards_in_store, **how)
                 made = store(table, prepared.schema, encoder, kept, put)
             shards = ShardSet(to, made) if isinstance(to, Path) else ShardSet(Path(), made, to.files)
             done.bytes = _public_size(prepared, shards.n_bytes if isinstance(to, Path) else to.n_bytes)
     if scope is not None and releases is not None and job.plan is not None:
         scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
-    return shards
+    return shards if number_R is None else OwnedShards(shards, are_units=True)
 
 
 def calibrated(

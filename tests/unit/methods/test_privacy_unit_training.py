@@ -185,12 +185,6 @@ def test_several_rows_of_a_person_reach_a_step_where_rows_are_drawn(
     assert most_of_one(seen.steps(model_of("dp_tvae", max_rows_per_unit=50).fit(visits()))) > 5
 
 
-def test_several_rows_of_a_person_are_kept_for_no_other_fit() -> None:
-    for method in SMALL:
-        with pytest.raises(ParameterError, match="set max_rows_per_unit=1 .*or leave out keep_shards"):
-            model_of(method, max_rows_per_unit=2, keep_shards="/nowhere").fit("no-such-file.csv")
-
-
 # ---- fits that share releases: each drew its own rows of a person --------------------------------------------------
 
 
@@ -247,22 +241,30 @@ def test_how_many_rows_count_is_chosen_with_noise_and_paid_for(
     assert found <= spent.epsilon * 1.01 + error
 
 
-def test_kept_shards_are_found_again_by_the_same_persons_alone(seen: Seen, tmp_path: Path) -> None:
+@pytest.mark.parametrize("k", [1, 3])
+def test_kept_shards_are_found_again_by_the_same_persons_alone(k: int, seen: Seen, tmp_path: Path) -> None:
     """Each fit would draw other rows of a person; rows of other persons must not pass for these.
 
     Their fit takes the same releases, so that no ledger tells that they are others, and encodes rows of its own.
     """
     data = visits()
-    first, second = (model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(data) for _ in range(2))
+    first, second = (
+        model_of("dp_tvae", keep_shards=tmp_path, epochs=1, max_rows_per_unit=k).fit(data) for _ in range(2)
+    )
     assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 1 and second.privacy_spent_.joint is not None
     assert second.encoder_.to_state()[1].keys() == first.encoder_.to_state()[1].keys()
     assert most_of_one(seen.steps(second)) <= 1
+    owners = list(tmp_path.glob("*/*.owners.npy"))
+    assert bool(owners) == (k > 1), "where units are drawn, their rows are kept with whose they are"
+    numbers = [np.load(path) for path in owners]
+    assert not numbers or np.unique(np.concatenate(numbers), return_counts=True)[1].max() == k
     others = data.assign(person_id=data["person_id"].sample(frac=1, random_state=1).to_numpy())
     (key,) = tmp_path.glob("*/key.json")
     before = json.loads(key.read_text(encoding="utf-8"))
-    third = model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(others)
+    third = model_of("dp_tvae", keep_shards=tmp_path, epochs=1, max_rows_per_unit=k).fit(others)
     after = json.loads(key.read_text(encoding="utf-8"))
-    assert third.privacy_spent_.ledger.events == second.privacy_spent_.ledger.events
+    upto = None if k == 1 else -1  # the last one is by the number of units, which each fit counts with noise
+    assert third.privacy_spent_.ledger.events[:upto] == second.privacy_spent_.ledger.events[:upto]
     assert before["data"] != after["data"] and {**before, "data": ""} == {**after, "data": ""}
     assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 1
 
