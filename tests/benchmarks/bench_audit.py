@@ -8,9 +8,10 @@
 One adversary (`raysynth.privacy.audit_epsilon`) on tiny tables and networks, since a claim holds for any table or for
 none, and many small fits have more power than few large ones. Prints a line for each method and epsilon: the lower
 bound that was shown, the claim, and the largest lower bound that a perfect attack could have shown with as many trials;
-then how many claims were refuted, which must be none (exit 1). `timegan`, whose claim is by sequence, learns a long
-table of so many sequences (`--rows`), and its canary is a sequence. The confidence of all bounds together is 0.999:
-each cell of the matrix has its part of the error. `--out` keeps finished cells, and a second run goes on from there.
+then how many claims were refuted, which must be none (exit 1). `timegan` and `autoregressive_sequences`, whose claim is
+by sequence, learn a long table of so many sequences (`--rows`), and their canary is a sequence. The confidence of all
+bounds together is 0.999: each cell of the matrix has its part of the error. `--out` keeps finished cells, and a second
+run goes on from there.
 
 `--releases`: methods that count, by an adversary who sees every noised release (`attacks/audit/releases.py`), at delta
 1e-2, where the bound of a game is sharp. All columns have declared categories, and the canary the rarer one of each:
@@ -55,6 +56,7 @@ TINY: dict[str, dict[str, Any]] = {
     "tvae": {**VAE, "prior_components": 2},
     "autoregressive": {"width": 8, "hidden": 4, "layers": 1, "epochs": 2},
     "timegan": {"hidden_dim": 8, "noise_dim": 2, "epochs": 1},
+    "autoregressive_sequences": {"units": 8, "width": 8, "hidden": 4, "layers": 1, "epochs": 1},
 }
 COUNTING = ("copula", "bayesian_network")
 SHARP_DELTA, COLUMNS, LEARNING = 1e-2, 2, 0.2

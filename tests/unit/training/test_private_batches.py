@@ -89,9 +89,8 @@ def test_a_small_share_may_give_an_empty_batch_which_still_takes_a_step() -> Non
     assert all(len(part.counted_N) >= 8 for batch in batches for part in batch.parts)
 
 
-def test_a_batch_above_the_size_of_a_part_is_cut_and_nobody_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_batches, "PART_ROWS", 16)
-    (batch,) = PoissonBatches(rows(50), plan(1.0, 1), multiple=4).epoch(0)
+def test_a_batch_above_the_size_of_a_part_is_cut_and_nobody_is_left_out() -> None:
+    (batch,) = PoissonBatches(rows(50), plan(1.0, 1), multiple=4, part_rows=16).epoch(0)
     assert len(batch.parts) == 4
     ids = torch.cat([p.batch.codes_NC[p.counted_N][:, 0] for p in batch.parts])
     assert sorted(ids.tolist()) == list(range(50))
