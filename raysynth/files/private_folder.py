@@ -1,13 +1,13 @@
-"""Folders of real rows that a fit needs for a while: however it ends, kill -9 included, they do not stay.
+"""Folders of real rows, and of what goes to a store, needed for a while: however a process ends, they do not stay.
 
-    PARENT/encoded-rows-1f3a9c2e         the rows
+    PARENT/encoded-rows-1f3a9c2e         the rows, or a file on its way to a store
     PARENT/encoded-rows-1f3a9c2e.lock    locked by the process that owns the folder, as long as it lives
 
 The lock is made before the folder and goes after it, so a folder is in use while its lock is held, and never without
-one. The kernel gives up a process's locks however it ends; whoever next makes such a folder beside it, or fits with the
-same storage path, deletes what nobody holds. On a file system that has no locks, or keeps them from other machines,
-the owner also renews the time of the lock's file every minute; what another machine made is deleted only when it is
-free and `SILENT_SECONDS` have passed since.
+one. The kernel gives up a process's locks however it ends, kill -9 included; whoever next makes such a folder beside
+it, or fits with the same storage path, deletes what nobody holds. On a file system that has no locks, or keeps them
+from other machines, the owner also renews the time of the lock's file every minute; what another machine made is
+deleted only when it is free and `SILENT_SECONDS` have passed since.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysynth.files.storage import make_folder, storage_error
+from raysynth.files.stores import storage_error
 
 PREFIX = "encoded-rows-"
 SILENT_SECONDS = 3600.0  # of clocks that differ, and of a machine that stood still
@@ -36,17 +37,18 @@ _logger = logging.getLogger("raysynth")
 
 
 @contextmanager
-def private_folder(parent: Path) -> Iterator[Path]:
-    """A new folder for rows, its owner's alone, deleted with all that is in it when the block ends, well or not.
+def private_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder, its owner's alone, deleted with all that is in it when the block ends, well or not.
 
     The block may rename it, once it is complete: then it stays.
 
     Args:
-        parent: made where missing; what lies abandoned in it is deleted first.
+        parent: made where missing; what lies abandoned in it is deleted first. None: this machine's temporary folder.
 
     Raises:
         StorageError: the folder cannot be made.
     """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
     try:
         make_folder(parent, private=True)
         remove_abandoned(parent)
@@ -62,6 +64,19 @@ def private_folder(parent: Path) -> Iterator[Path]:
         _delete(folder)
         _lock_of(folder).unlink(missing_ok=True)
         os.close(lock)
+
+
+def make_folder(folder: Path, *, private: bool) -> None:
+    """Make a folder and those above it that are missing; `private`: the new ones are the user's alone (0700).
+
+    A folder that is there keeps the permissions that its owner gave it, for example to a group.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent, private=private)
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
 
 
 def new_name(parent: Path) -> Path:
@@ -85,7 +100,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     try:
         if _is_free(lock, _lock_of(folder)):
-            _logger.warning("'%s' holds encoded rows of a fit that was killed; they are deleted", folder)
+            _logger.warning("'%s' holds private data of a process that was killed; it is deleted", folder)
             _delete(folder)
             _lock_of(folder).unlink(missing_ok=True)
     finally:
@@ -135,7 +150,7 @@ def _delete(folder: Path) -> None:
         if not folder.exists():
             return
         time.sleep(0.05)
-    _logger.warning("'%s' holds encoded rows and cannot be deleted; delete it by hand", folder)
+    _logger.warning("'%s' holds private data and cannot be deleted; delete it by hand", folder)
 
 
 def _lock_of(folder: Path) -> Path:

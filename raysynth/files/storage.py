@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from raysynth.errors import ParameterError, RaysynthError, StorageError
-from raysynth.files.stores import first_line, open_uri, refusal, replace_object, require_writable
+from raysynth.files.private_folder import make_folder, private_folder
+from raysynth.files.stores import first_line, open_uri, refusal, replace_object, require_writable, storage_error
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -232,14 +232,15 @@ def as_os_error(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(target: Target, *, private: bool = False) -> Iterator[Path]:
+def atomic_path(target: Target, *, private: bool = False, lasting: bool = True) -> Iterator[Path]:
     """A temporary path, on the disk of `target`, renamed to `target` when the block ends well, deleted when not.
 
     Of an object store: a path in this machine's temporary folder, uploaded when the block ends well.
 
     The temporary name keeps the ending of `target`, since writers choose the format by it. Missing parent folders are
     made. An existing `target` is replaced in one step, only by a complete file. A `private` one, and the folders made
-    for it, are the user's alone (0600, 0700); others have what the user's umask gives.
+    for it, are the user's alone (0600, 0700); others have what the user's umask gives. One that is not `lasting`, which
+    nobody looks for after a crash of the machine, is not forced to the disk first.
 
     Raises:
         ParameterError: a URI that nothing here opens. StorageError: the disk is full, permission is missing, or another
@@ -256,7 +257,8 @@ def atomic_path(target: Target, *, private: bool = False) -> Iterator[Path]:
         make_folder(final.parent, private=private)
         temporary = _new_file_beside(final, 0o600 if private else 0o666)
         yield temporary
-        _flush(temporary)
+        if lasting:
+            _flush(temporary)
         temporary.replace(final)
         temporary = None
     except OSError as error:
@@ -270,19 +272,6 @@ def write_atomically(target: Target, content: bytes, *, private: bool = False) -
     """Write a whole file or none (see `atomic_path`); raises `StorageError`."""
     with atomic_path(target, private=private) as temporary:
         temporary.write_bytes(content)
-
-
-def make_folder(folder: Path, *, private: bool) -> None:
-    """Make a folder and those above it that are missing; `private`: the new ones are the user's alone (0700).
-
-    A folder that is there keeps the permissions that its owner gave it, for example to a group.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    if not folder.is_dir():
-        make_folder(folder.parent, private=private)
-        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
 
 
 _STARTS = {".html": b"<", ".json": b"{", ".parquet": b"PAR1", ".raysynth": b"PK"}
@@ -333,24 +322,6 @@ def check_replaced(target: Target, starts: bytes) -> None:
             )
 
 
-def storage_error(error: OSError, path: Target) -> StorageError:
-    """What to tell a user about an operating-system error on `path`."""
-    cures = {
-        errno.ENOSPC: "the disk is full; free some space or write elsewhere",
-        errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
-        errno.EFBIG: "the file is larger than the limit of this process or file system; write elsewhere",
-        errno.EACCES: "no permission; choose another folder",
-        errno.EPERM: "no permission; choose another folder",
-        errno.EROFS: "the file system is read-only; choose another folder",
-        errno.EISDIR: "it is a folder; give the name of a file",
-        errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
-        errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
-    }
-    shown = path.name if isinstance(path, Place) else os.fspath(path)
-    reason = cures.get(error.errno or 0) or refusal(error, shown)
-    return StorageError(f"cannot write '{shown}': {reason} (nothing half-written was left there)")
-
-
 def _new_file_beside(final: Path, mode: int) -> Path:
     """An empty file of a fresh name, with a mode less the user's umask."""
     path = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")
@@ -369,21 +340,15 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _uploaded(final: Place) -> Iterator[Path]:
-    """A path in the temporary folder, private, whose file is uploaded when the block ends well."""
+    """A path in a private folder of this machine, whose file is uploaded when the block ends well."""
     assert final.filesystem is not None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="raysynth-"))
-    except OSError as error:
-        raise storage_error(error, tempfile.gettempdir()) from error
-    try:
-        temporary = folder / f"upload{final.suffix}"
-        yield temporary
-        with as_os_error(final.name):
-            replace_object(final.filesystem, final.path, temporary)
-    except OSError as error:
-        raise storage_error(error, final) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_folder() as folder:
+        try:
+            yield (temporary := folder / f"upload{final.suffix}")
+            with as_os_error(final.name):
+                replace_object(final.filesystem, final.path, temporary)
+        except OSError as error:
+            raise storage_error(error, final) from error
 
 
 def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -103,6 +104,23 @@ def refusal(error: BaseException, uri: str) -> str:
     return (
         f"{said}; {_CURES.get(scheme, 'check its address, your credentials and your rights to it')}" if found else said
     )
+
+
+def storage_error(error: OSError, path: object) -> StorageError:
+    """What to tell a user about an operating-system error on a path, a URI or a `Place`."""
+    cures = {
+        errno.ENOSPC: "the disk is full; free some space or write elsewhere",
+        errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
+        errno.EFBIG: "the file is larger than the limit of this process or file system; write elsewhere",
+        errno.EACCES: "no permission; choose another folder",
+        errno.EPERM: "no permission; choose another folder",
+        errno.EROFS: "the file system is read-only; choose another folder",
+        errno.EISDIR: "it is a folder; give the name of a file",
+        errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+        errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
+    }
+    reason = cures.get(error.errno or 0) or refusal(error, str(path))
+    return StorageError(f"cannot write '{path}': {reason} (nothing half-written was left there)")
 
 
 def require_writable(filesystem: pafs.FileSystem, path: str) -> None:

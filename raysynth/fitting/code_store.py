@@ -9,7 +9,6 @@ scratch folder, each pass streams the table instead (`Prepared.count`).
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -100,7 +99,7 @@ def open_counts(prepared: Prepared) -> Iterator[CodeStore | Prepared]:
         codes_CN = np.ascontiguousarray(prepared.encoded().codes_NC.T)
         yield CodeStore(encoder.cardinalities, [codes_CN.astype(_code_type(encoder))])
     else:
-        with private_folder(Path(tempfile.gettempdir())) as folder:
+        with private_folder() as folder:
             yield CodeStore(encoder.cardinalities, _write_codes(prepared, folder))
 
 

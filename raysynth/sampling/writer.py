@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from raysynth.arguments import check_whole
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import Place, place, require_shared, storage_error, write_atomically
+from raysynth.files.storage import Place, place, require_shared, write_atomically
+from raysynth.files.stores import storage_error
 from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk

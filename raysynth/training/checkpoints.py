@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import Place, Target, atomic_path, make_folder, place
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import Place, Target, atomic_path, place
 from raysynth.training.loop import Checkpoint
 
 FILE_NAME = "checkpoint.pt"

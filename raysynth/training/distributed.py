@@ -9,7 +9,6 @@ is run again with the same `name` and `storage_path`.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
+from raysynth.files.private_folder import private_folder
 from raysynth.files.storage import is_uri, place
 from raysynth.running.plain_lines import told
 from raysynth.training.checkpoints import FILE_NAME, CurveFolder, read_checkpoint, write_checkpoint
@@ -62,8 +62,8 @@ def train_on_ray(
 
     check_division(job, scaling_config)
     check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
-    with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
-        config = _default_run_config(scratch) if run_config is None else _with_file_system(run_config)
+    with private_folder() as scratch:
+        config = _default_run_config(str(scratch)) if run_config is None else _with_file_system(run_config)
         described = {"job": job, "shards": shards, "start": start, "curves": curves}
         say_what_it_waits_for(scaling_config, start_ray().cluster_resources())
         trainer = TorchTrainer(_worker, train_loop_config=described, scaling_config=scaling_config, run_config=config)
@@ -216,8 +216,8 @@ class RayStore:
         if self.rank != 0:
             train.report(dict(entry))
             return
-        with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(Path(folder) / FILE_NAME, checkpoint)
+        with private_folder() as folder:
+            write_checkpoint(folder / FILE_NAME, checkpoint)
             train.report(dict(entry), checkpoint=train.Checkpoint.from_directory(folder))
 
 

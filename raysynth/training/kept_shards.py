@@ -38,7 +38,8 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import new_name, private_folder, remove_abandoned
-from raysynth.files.storage import Folder, Place, place, storage_error, write_atomically
+from raysynth.files.storage import Folder, Place, place, write_atomically
+from raysynth.files.stores import storage_error
 from raysynth.statistics.units import UnitIndex
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.kept_releases import _sha256, encoder_digest, fingerprint, schema_digest

@@ -35,7 +35,8 @@ from torch import Tensor
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import TrainingError
-from raysynth.files.storage import Target, make_folder, place, write_atomically
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import Target, place, write_atomically
 from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowsOf, RowSource
 

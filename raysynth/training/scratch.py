@@ -12,7 +12,6 @@ among more or fewer workers, finds what lies there already. They end with the fi
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +50,7 @@ class HandedFiles:
         folder = Path(ray.get(self.keeper.folder_on.remote(ray.get_runtime_context().get_node_id())))
         for name in names or self.contents:
             if anew or not (folder / name).exists():
-                with atomic_path(folder / name, private=True) as temporary:
+                with atomic_path(folder / name, private=True, lasting=False) as temporary:
                     temporary.write_bytes(memoryview(ray.get(self.contents[name])))
         return folder
 
@@ -117,7 +116,7 @@ class ScratchKeeper:
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._folder = self._open.enter_context(private_folder(Path(tempfile.gettempdir())))
+        self._folder = self._open.enter_context(private_folder())
         self._others: dict[str, Any] = {}
 
     def folder(self) -> str:

@@ -21,7 +21,9 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.files.storage import Folder, Place, atomic_path, make_folder, storage_error, write_atomically
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import Folder, Place, atomic_path, write_atomically
+from raysynth.files.stores import storage_error
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -326,9 +328,9 @@ def fetched(folder: Place, shard: Shard) -> ShardContent:
     return ShardContent(shard.rows, tuple(files), shard.sha256)
 
 
-def write_file(folder: Path, name: str, content: np.ndarray) -> None:
-    """A file of a folder that is its owner's alone, from its bytes; raises `StorageError`."""
-    with atomic_path(folder / name, private=True) as temporary:
+def write_file(folder: Path, name: str, content: np.ndarray, *, lasting: bool = True) -> None:
+    """A file of a folder that is its owner's alone, from its bytes; raises `StorageError`. `lasting`: `atomic_path`."""
+    with atomic_path(folder / name, private=True, lasting=lasting) as temporary:
         temporary.write_bytes(content.data)
 
 

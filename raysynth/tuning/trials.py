@@ -15,7 +15,8 @@ import numpy as np
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import Folder, make_folder, place, write_atomically
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import Folder, place, write_atomically
 from raysynth.tuning.domains import Domain, Space, hashable
 
 FINISHED, FAILED, STOPPED, STARTED = "finished", "failed", "stopped", "started"

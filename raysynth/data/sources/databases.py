@@ -16,7 +16,8 @@ from raysynth.data.sources.postgresql import read_postgresql
 from raysynth.data.sources.sqlite import MAGIC, check_empty_sqlite, read_sqlite, write_sqlite
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, SchemaError
-from raysynth.files.storage import local_path, make_folder
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import local_path
 from raysynth.schema.relations import DatabaseSchema
 
 RELATIONS_FILE = "relations.json"

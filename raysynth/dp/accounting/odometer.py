@@ -26,7 +26,9 @@ from typing import Any
 from raysynth.dp.accounting.accountant import Spent
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import local_path, make_folder, storage_error
+from raysynth.files.private_folder import make_folder
+from raysynth.files.storage import local_path
+from raysynth.files.stores import storage_error
 
 CHARGES, LIMIT, LOCK = "charges.jsonl", "limit.json", "lock"
 SLACK = 1e-9  # of the limit: rounding of sums

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +54,7 @@ def train_sequences(
     else:
 
         def write(out: Handing, workers: int) -> WindowShards:
-            with stage("shards", n) as done, private_folder(Path(tempfile.gettempdir())) as folder:
+            with stage("shards", n) as done, private_folder() as folder:
                 shards = write_windows(folder, rows.steps, rows.context, rows.windows, rows.length, first=first)
                 out.put_folder(folder)
                 done.bytes = out.n_bytes

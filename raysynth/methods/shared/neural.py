@@ -109,7 +109,7 @@ def train_prepared(
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", job.settings.rows_shown(prepared.n_rows)):
                 return train_here(job, _with_owners(rows, prepared), store=store, label=label, watch=watch)
-        with private_folder(Path(tempfile.gettempdir())) as folder:
+        with private_folder() as folder:
             shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", job.settings.rows_shown(prepared.n_rows)):
                 own = (
@@ -295,7 +295,7 @@ def _encoded(
             )
             done.bytes = _public_size(prepared, shards.n_bytes)
         else:
-            put, rows = partial(write_file, to) if isinstance(to, Path) else to.put, rows_per_shard
+            put, rows = partial(write_file, to, lasting=False) if isinstance(to, Path) else to.put, rows_per_shard
             if kept is None:
                 made = stream_shards(table, encoder, put, rows_per_shard=rows, at_least=at_least)
             else:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,6 +247,30 @@ def test_an_upload_that_breaks_half_way_leaves_the_old_object_and_nothing_else(
     with place("s3://bucket/broken/kept").open() as stream:
         assert stream.read() == b"old"
     assert list(place("s3://bucket/broken").sizes()) == ["kept"]
+
+
+KILLED = """
+import sys
+from raysynth.files.storage import atomic_path
+with atomic_path("s3://bucket/never") as copy:
+    copy.write_text("secret")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_local_copy_of_an_upload_that_was_killed_goes_with_the_next_one(
+    store: pafs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.kill()
+    (copy,) = (p for p in tmp_path.rglob("*") if p.is_file() and p.read_bytes() == b"secret")
+    assert copy.parent.stat().st_mode & 0o077 == 0
+    write_atomically("s3://bucket/next", b"")
+    assert not list(tmp_path.iterdir()) and not place("s3://bucket/never").exists()
 
 
 def test_what_a_store_does_not_copy_in_one_step_is_written_in_place(

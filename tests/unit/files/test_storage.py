@@ -40,6 +40,17 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path, erro
     assert os.listdir(tmp_path) == ["table.csv"]
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_only_what_is_to_outlast_the_machine_is_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    forced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: forced.append(os.pread(descriptor, 9, 0)))
+    with atomic_path(tmp_path / "file", lasting=lasting) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new" and forced == [b"new"] * lasting
+
+
 def test_disk_full_names_the_path_and_the_cure(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageError, match="table.csv.*disk is full; free some space"),
