@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,13 +16,10 @@ from raysynth.related.grouping import (
     code_column,
     codes,
     deal,
-    group_means,
     group_modes,
-    group_moments,
     is_shared,
     kinds_of,
     levels,
-    nearest_of,
     number_column,
     numbers,
     numbers_or_null,
@@ -35,7 +29,6 @@ from raysynth.related.grouping import (
     reaching,
     take_or_null,
     unit_in,
-    unit_of,
     values_of,
     varies,
 )
@@ -90,48 +83,11 @@ def families(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.integers(0, 12, 60), x, rng.integers(-1, 4, 60)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_summaries_of_groups_are_those_of_each_group_by_itself(seed: int) -> None:
-    """Groups 12 and 13 have no row."""
-    group, x, code = families(seed)
-    mean, number = value_of(lambda: group_means(group, x, 14))
-    moments = value_of(lambda: group_moments(group, x, 14))
-    mode, share = value_of(lambda: group_modes(group, code, 14))
-    for g in range(14):
-        own = [v for v, at in zip(x.tolist(), group.tolist(), strict=True) if at == g and not math.isnan(v)]
-        assert number[g] == len(own)
-        expected = [min(own), max(own), statistics.fmean(own), statistics.pstdev(own)] if own else [math.nan] * 4
-        np.testing.assert_allclose([m[g] for m in moments], expected, atol=1e-12)
-        np.testing.assert_allclose(mean[g], expected[2])
-        codes_of = code[group == g].tolist()
-        most = max(map(codes_of.count, codes_of), default=0)
-        first = next((c for c in codes_of if codes_of.count(c) == most), -1)
-        assert mode[g] == first
-        np.testing.assert_allclose(share[g], most / len(codes_of) if codes_of else math.nan)
-    several = [g for g in range(14) if (group == g).sum() > 1]
-    differ = [len(set(x[(group == g) & ~np.isnan(x)].tolist())) > 1 for g in several]
-    assert varies(x, group, np.bincount(group, minlength=14)) == (sum(differ) > len(several) / 2)
-
-
 @pytest.mark.parametrize(("differing", "found"), [(2, False), (3, True), (1, False)])
 def test_values_vary_where_they_do_in_most_families_of_several(differing: int, found: bool) -> None:
     parent = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4])
     x = np.array([float(i % 2 == 1 and i // 2 < differing) for i in range(9)])
     assert varies(x, parent, np.array([2, 2, 2, 2, 1])) is found
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_places_of_siblings_are_their_ranks(seed: int) -> None:
-    parent, _, _ = families(seed)
-    parent = np.where(parent > 9, NO_PARENT, parent)
-    order = np.random.default_rng(seed).random(60)
-    family = Family.of(parent, 11, order)
-    for i, p in enumerate(parent.tolist()):
-        before = sum(q == p and order[j] < order[i] for j, q in enumerate(parent.tolist()))
-        assert family.place[i] == (0 if p == NO_PARENT else before)
-    assert family.number.tolist() == [int((parent == p).sum()) for p in range(11)]
-    made = Family.made(np.array([2, 0, 3]))
-    assert (made.parent.tolist(), made.place.tolist()) == ([0, 0, 2, 2, 2], [0, 1, 0, 1, 2])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -142,16 +98,6 @@ def test_persons_of_a_code_are_counted_once(seed: int) -> None:
     assert is_shared(code, persons, max(expected)) and not is_shared(code, persons, max(expected) + 1)
     nobody = np.full(3, NO_PARENT)
     assert persons_each(nobody, np.arange(3), 2).tolist() == [0, 0] and not is_shared(nobody, np.arange(3), 1)
-
-
-@pytest.mark.parametrize(
-    ("x", "nearest"), [(-9.0, 1.0), (1.9, 1.0), (2.0, 1.0), (2.1, 3.0), (7.0, 7.0), (99.0, 7.0), (5.5, 7.0), (5.0, 3.0)]
-)
-def test_the_nearest_of_some_values_is_the_lower_of_two(x: float, nearest: float) -> None:
-    known = np.array([1.0, 3.0, 7.0])
-    assert value_of(lambda: nearest_of(np.array([x, 1.0]), known)).tolist() == [nearest, 1.0]
-    assert nearest_of(np.array([x]), known[:1]).tolist() == [1.0] and nearest_of(np.array([x]), known[:0])[0] == x
-    assert np.isnan(nearest_of(np.array([np.nan]), known)[0])
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -195,21 +141,6 @@ def test_codes_name_values_and_missing_ones_have_none() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("type_", "microseconds"),
-    [
-        (pa.date32(), 86_400e6),
-        (pa.timestamp("s"), 1e6),
-        (pa.timestamp("ms"), 1e3),
-        (pa.duration("us"), 1.0),
-        (pa.timestamp("ns"), 1e-3),
-        (pa.float64(), 1.0),
-    ],
-)
-def test_a_step_of_times_in_microseconds(type_: pa.DataType, microseconds: float) -> None:
-    assert unit_of(type_) == microseconds
-
-
 def test_grids_kinds_and_rows_of_parents() -> None:
     assert on_grid(np.array([0.0, 7.0, 8.0, -4.0]), 5).tolist() == [0.0, 5.0, 10.0, -5.0]
     assert on_grid(np.array([7.25]), 0).tolist() == [7.25]
@@ -228,26 +159,6 @@ def test_levels_of_a_hierarchy_are_the_rows_above_and_a_circle_has_none() -> Non
     assert levels(np.array([1, 0])) is None and levels(np.array([0])) is None
     chain = np.arange(-1, MOST_LEVELS - 2)
     assert levels(chain).tolist() == list(range(MOST_LEVELS - 1))  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("level", [None, 2])
-@pytest.mark.parametrize("seed", range(5))
-def test_parents_are_dealt_by_kind_and_number(seed: int, level: int | None) -> None:
-    """Each kind to as many rows as want it, the rest within a level; none more often than places, where these last."""
-    rng = np.random.default_rng(seed)
-    kind_P, number_P = rng.integers(0, 4, 20), rng.integers(0, 4, 20)
-    wanted_N = rng.integers(-1, 4, int(number_P.sum()))
-    dealt = value_of(lambda: deal(wanted_N, kind_P, number_P, np.random.default_rng(seed), level))
-    assert ((dealt == NO_PARENT) == (wanted_N == NO_PARENT)).all()
-    there = np.flatnonzero(wanted_N >= 0)
-    if level is None:
-        assert (np.bincount(dealt[there], minlength=20) <= number_P).all()
-    else:
-        assert (kind_P[dealt[there]] // level == wanted_N[there] // level).all()
-    for kind in range(4):
-        rows, places = int((wanted_N == kind).sum()), int(number_P[kind_P == kind].sum())
-        got = int((kind_P[dealt[wanted_N == kind]] == kind).sum())
-        assert got >= min(rows, places)
 
 
 def test_without_places_parents_are_drawn_by_their_numbers_and_of_another_level_never() -> None:

@@ -16,9 +16,6 @@ from raysynth.related.kinds import (
     _weighted,
     _without_rare,
     children_codes,
-    frequent_levels,
-    share_of_parents,
-    squeezed,
 )
 from raysynth.schema.columns import ColumnSchema, Kind
 
@@ -78,61 +75,6 @@ def test_there_are_so_many_codes_at_most(
     x = Sample(pa.table({"x": np.random.default_rng(0).normal(size=n_parents)}), AMOUNT)
     children_codes(x, parent_N, parent_N, 5, 0, x if found_by_code else None)
     assert asked == [most]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_how_much_parents_differ_is_an_analysis_of_variance_by_loops(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    parent = rng.integers(0, 9, 40)
-    x = np.where(rng.random(40) < 0.1, np.nan, rng.normal(size=40) + parent * seed / 4)
-    of = {p: [v for v, q in zip(x, parent, strict=True) if q == p and not np.isnan(v)] for p in range(10)}
-    means = [np.mean(v) for v in of.values() if v]
-    freedom = sum(len(v) - 1 for v in of.values() if v)
-    within = sum((a - np.mean(v)) ** 2 for v in of.values() for a in v) / freedom
-    chance = within * np.mean([1 / len(v) for v in of.values() if v])
-    own = max(np.var(means) - chance, 0.0)
-    expected = (own / np.var(means), own / (own + within))
-    assert value_of(lambda: share_of_parents(parent, x, np.bincount(parent, minlength=10))) == pytest.approx(expected)
-    assert share_of_parents(parent, np.full(40, 3.0), np.bincount(parent)) == (0.0, 0.0)
-    assert share_of_parents(parent, np.full(40, np.nan), np.bincount(parent)) == (0.0, 0.0)
-    single = share_of_parents(np.arange(40), rng.normal(size=40), np.ones(40, int))
-    assert single == (1.0, 1.0), "of one child each nothing is within"
-
-
-def test_numbers_are_squeezed_about_their_median_in_units_of_their_quartiles() -> None:
-    x = np.array([1.0, 2.0, 3.0, 4.0, 1e6, np.nan])
-    low, middle, high = np.quantile(x[:-1], [0.25, 0.5, 0.75])
-    np.testing.assert_allclose(squeezed(x), np.arcsinh((x - middle) / ((high - low) / 1.35)))
-    heaped = np.array([0.0] * 9 + [3.0])
-    np.testing.assert_allclose(value_of(lambda: squeezed(heaped)), np.arcsinh(heaped / heaped.std()))
-    assert squeezed(np.full(4, 7.0)).tolist() == [0.0] * 4
-    assert np.isnan(squeezed(np.full(2, np.nan))).all()
-
-
-def test_the_most_frequent_categories_are_levels() -> None:
-    code = np.repeat([-1, 0, 1, 2, 3, 4, 5, 6, 7], [30, 1, 5, 2, 5, 9, 3, 4, 2])
-    assert value_of(lambda: frequent_levels(code)).tolist() == [4, 1, 3, 6, 5, 2]
-    assert frequent_levels(np.array([2, 2, 1])).tolist() == [2, 1, 0] and frequent_levels(np.array([-1])).tolist() == [
-        0
-    ]
-
-
-@pytest.mark.parametrize("by_child", [False, True])
-def test_a_feature_weighs_what_tells_parents_apart(by_child: bool) -> None:
-    """Standardised means times the root of a share: of the means' variance, or of one child's; at least by chance."""
-    rng = np.random.default_rng(2)
-    parent = np.repeat(np.arange(30), 4)
-    number = np.bincount(parent, minlength=31)
-    for effect in (0.0, 1.0, 50.0):
-        x = effect * rng.normal(size=30)[parent] + rng.normal(size=120)
-        means = np.array([x[parent == p].mean() for p in range(30)])
-        signal, share = share_of_parents(parent, x, number)
-        weight = share / max(1 - share, 1 / 625) if by_child else max(signal, 0.1)
-        found = value_of(lambda x=x: _weighted(parent, x, number, by_child))
-        np.testing.assert_allclose(found[:30], (means - means.mean()) / means.std() * np.sqrt(weight))
-        assert found[30] == 0
-    alone = value_of(lambda: _weighted(np.arange(30), np.arange(30.0), np.ones(30, int), by_child))
-    np.testing.assert_allclose(alone, (np.arange(30) - 14.5) / np.arange(30).std())
 
 
 def test_parents_found_by_their_code_are_told_apart_by_what_their_children_depend_on() -> None:
