@@ -173,7 +173,7 @@ def test_the_noise_of_a_share_is_that_of_its_rho(share: float, delta_share: floa
 def test_the_least_scale_of_a_plan_spends_what_is_left() -> None:
     scope = PrivacyScope(PrivacyBudget(2.0, 1e-5))
     scope.charge(ledger.gaussian("first", 5.0))
-    for start in (0.1, 1.0, 30.0):
+    for start in (0.1, 30.0):
         sigma = scope.calibrated(lambda x: [ledger.gaussian("second", 2 * x)], start=start)
         together = 1 / math.sqrt(1 / 5.0**2 + 1 / (2 * sigma) ** 2)
         assert gaussian_delta(2.0, together) == pytest.approx(1e-5, rel=0.05)

@@ -99,7 +99,7 @@ def runs_by_loops(levels: list[LevelCounts], total: float) -> list[tuple[int, fl
     runs: list[tuple[int, float]] = []
 
     def look(depth: int, node: int, count: float) -> None:
-        children = [] if depth == 0 else list(range(len(estimates[depth - 1])))[node * FAN_OUT : (node + 1) * FAN_OUT]
+        children = range(0 if depth == 0 else len(estimates[depth - 1]))[node * FAN_OUT : (node + 1) * FAN_OUT]
         own = [float(estimates[depth - 1][c]) for c in children]
         mean = sum(own) / max(len(own), 1)
         if depth > 0:
