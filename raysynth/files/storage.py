@@ -27,9 +27,8 @@ from raysynth.files.stores import first_line, open_uri, refusal, replace_object,
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
-_URI = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]+):(?:/{2,}|/(?=.)|$)"
-)  # `Path` makes s3://b/f into s3:/b/f, and s3:// into s3:
+# `Path` makes s3://b/f into s3:/b/f, and s3:// into s3:
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?:/{2,}|/(?=.)|$)")
 
 
 def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
