@@ -224,6 +224,10 @@ class AttackResults(Mapping[str, float]):
             figure = "AUC" if r.curve is not None else "success"
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
             line = f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})"
+            if r.surest is not None:
+                line += f"; of those that it is surest of {r.surest} are members"
+            if not math.isnan(r.rows_to_decide):
+                line += f"; about {r.rows_to_decide:.2g} times as many targets would decide"
             lines.append(line if r.outcome.by_margins is None else f"{line}; {r.beside_margins}")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.attacks.results import AttackResults
+from raysynth.attacks.verdicts import Verdict
+from raysynth.comparison.intervals import Estimate
 from raysynth.errors import DataError, ParameterError
+from raysynth.evaluation.attacks import attack_checks, attack_purpose
 from raysynth.privacy import MembershipAttack, Records, ThreatModel, View, run_privacy_attacks
 
 
@@ -66,3 +71,24 @@ def test_bad_input_names_the_cure(real: pd.DataFrame, fresh: pd.DataFrame, holdo
         run_privacy_attacks(real[:5], fresh)
     with pytest.raises(DataError, match="lacks 'city'"):
         run_privacy_attacks(real, fresh.drop(columns="city"))
+
+
+def test_what_is_not_decided_is_no_failure_on_any_page_and_a_few_surest_rows_are_shown(
+    real: pd.DataFrame, fresh: pd.DataFrame, holdout: pd.DataFrame
+) -> None:
+    """Verdicts put in the place of those that were found: the words, the checks and the purposes follow these."""
+    results = run_privacy_attacks(real, fresh, ["distance"], n_experiments=2, holdout_data=holdout)
+    wide, exposed = Estimate(0.09, -0.02, 0.2), Estimate(0.9, 0.7, 0.99)
+    shown = {}
+    for name, verdict in (
+        ("not decided", Verdict(0.01, gain=wide)),
+        ("gain on few rows", Verdict(0.01, 0.4, gain=wide, surest=exposed)),
+    ):
+        own = {"distance": replace(results.details["distance"], verdict=verdict)}
+        found = AttackResults(own, results.families)
+        (check,) = attack_checks(found)
+        shown[name] = check.in_words, attack_purpose(found, None).answer, check.figure == exposed
+        assert name.upper() in found.summary() and own["distance"].in_words == name
+    assert shown == {"not decided": ("not decided", "with care", False), "gain on few rows": ("fail", "no", True)}
+    undecided = AttackResults({"distance": replace(results.details["distance"], verdict=Verdict(0.01, gain=wide))}, {})
+    assert "about 3.4 times as many targets would decide" in undecided.summary()  # (.11 / .06) squared
