@@ -98,7 +98,7 @@ def cluster() -> Iterator[None]:
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
-        object_store_memory=500_000_000,
+        object_store_memory=1_000_000_000,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
     )
     try:

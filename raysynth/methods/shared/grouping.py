@@ -30,11 +30,11 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
 from raysynth.fitting.encoded_rows import learned_codes
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.remarks import ROWS_A_VALUE
 from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes, rows_scores
 
 MANY_VALUES = 64  # codes of a column that is never grouped
-ROWS_A_VALUE = 400  # on average, of a column that is not grouped either
 GROUPS = 32
 LEARNED_CELLS = 1 << 23  # of the rows times columns that groups come from
 GROUPED_AT_FULL = 20  # columns that are grouped from so many; for more of them from fewer rows

@@ -15,6 +15,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.fitting.encoded_rows import learned_rows
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.remarks import ROWS_A_VALUE
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
@@ -27,7 +28,7 @@ from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
-ROWS_A_VALUE = 40  # splits tell values apart that have as many as a few leaves
+FEWEST_ROWS = ROWS_A_VALUE // 10  # of a value, on average, that splits tell apart: as many as a few leaves have
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 
@@ -134,7 +135,7 @@ class SequentialTrees(Synthesizer):
         return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        prepared, encoder, grouping = group_values(prepared, self.verbose, ROWS_A_VALUE)
+        prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
