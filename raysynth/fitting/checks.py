@@ -65,6 +65,11 @@ def check_privacy_unit(model: Method) -> None:
             f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
             "method, or give it a table with one row for each person"
         )
+    if model.max_rows_per_unit is None and model.keep_shards:
+        raise ParameterError(
+            "max_rows_per_unit=None chooses how many rows of each person count, and another fit may choose otherwise: "
+            "with keep_shards give it a number"
+        )
 
 
 def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:

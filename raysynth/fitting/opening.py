@@ -345,15 +345,16 @@ def open_privately(
         earlier.run.check_schema(resumed)
         return resumed
     if keeping is not None and keeping.found:
-        scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
+        kept = keeping.found[0]
+        scope.replay(kept.events, kept.n_rows, kept.n_units)
         statistics = earlier_statistics(scope)
     else:
         n_rows = pay_for_schema(declared, scope)
         with stage("statistics") as done:
             statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share, n_rows=n_rows)
             done.rows = statistics.n_rows
-    if units is not None:
-        scope.release_unit_count(len(units))
+        if units is not None:
+            scope.release_unit_count(len(units))
     if (warning := scope.budget.warning(scope.n_units)) is not None:
         warnings.warn(warning, stacklevel=8)
     return opened(statistics, keeping=keeping)

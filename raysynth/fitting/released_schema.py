@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.types as pt
 
+from raysynth.arguments import check_whole
 from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
@@ -46,6 +47,7 @@ def released_schema(
     Raises:
         ParameterError: epsilon or delta is out of range. SchemaError, DataError: about names and types alone.
     """
+    check_whole("max_rows_per_unit", most)
     unit, k = (ROW, 1) if privacy_unit is None else (unit_in_words(privacy_unit, most), most)
     scope = PrivacyScope(PrivacyBudget.fixed(epsilon, delta), unit=unit, rows_per_unit=k)
     if odometer is not None:

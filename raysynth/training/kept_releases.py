@@ -105,7 +105,7 @@ class KeptReleases:
         home: folder of the rows that they encode; random, since a digest of rows would tell of them.
         key: see `ReleaseKey`.
         encoder: built from them.
-        n_rows: the noised number of rows, which is one of them.
+        n_rows, n_units: the noised numbers of rows and of units, which are among them.
         events: what they cost.
         delta: of the fit that drew them.
     """
@@ -114,6 +114,7 @@ class KeptReleases:
     key: ReleaseKey
     encoder: TableEncoder
     n_rows: int
+    n_units: int
     events: tuple[Event, ...]
     delta: float
 
@@ -121,7 +122,7 @@ class KeptReleases:
     def new(cls, folder: Folder, key: ReleaseKey, encoder: TableEncoder, scope: PrivacyScope) -> KeptReleases:
         """Those of a fit that has released nothing else yet."""
         home = folder / f"under-budget-{secrets.token_hex(8)}"
-        return cls(home, key, encoder, scope.n_rows, scope.ledger.events, scope.budget.delta)
+        return cls(home, key, encoder, scope.n_rows, scope.n_units, scope.ledger.events, scope.budget.delta)
 
     def write(self, folder: Folder) -> None:
         """Into a folder of rows, with the fits that have learned from those that lay at `home` before."""
@@ -130,6 +131,7 @@ class KeptReleases:
             "key": asdict(self.key),
             "encoder": described,
             "n_rows": self.n_rows,
+            "n_units": self.n_units,
             "delta": self.delta,
             "ledger": Ledger(self.events).to_dict(),
         }
@@ -222,12 +224,13 @@ def _found(folder: Folder, key: ReleaseKey, schema: TableSchema) -> Iterator[Kep
             encoder = TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
             events = Ledger.from_dict(content.meta["ledger"]).events
             n_rows, delta = int(content.meta["n_rows"]), float(content.meta["delta"])
+            n_units = int(content.meta.get("n_units", n_rows))  # of files of before, which have one row of each
         except ParameterError:
             raise
         except (ModelFileError, KeyError, TypeError, ValueError) as error:
             _logger.warning("the releases kept in '%s' are not used: %s", path, error)
             continue
-        yield KeptReleases(home, key, encoder, n_rows, events, delta)
+        yield KeptReleases(home, key, encoder, n_rows, n_units, events, delta)
 
 
 def fingerprint(table: Table, columns: Sequence[str]) -> str:

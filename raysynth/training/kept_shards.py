@@ -226,7 +226,8 @@ def _fetched(
         if len(shards) < fewest:
             return None
         for shard in shards if owned else ():
-            put(owners_of(shard), np.frombuffer((home / owners_of(shard)).read_bytes(), np.uint8))
+            with (home / owners_of(shard)).open() as stream:
+                put(owners_of(shard), np.frombuffer(stream.read(), np.uint8))
         return tuple(fetched(home, shard).put(put, shard.name) for shard in shards)
     except (OSError, ValueError, StorageError) as error:
         _warn(home, error)

@@ -61,11 +61,11 @@ def _doom(seconds: float) -> None:
     Odometer.reserve = reserved  # type: ignore[method-assign]
 
 
-def run(folder: Path, fits: int, kills: int, seed: int) -> dict[str, int]:
+def run(folder: Path, fits: int, affordable: int, kills: int, seed: int) -> dict[str, int]:
     """All fits; how many ended in which way."""
     chance = random.Random(seed)
     running: list[Any] = []
-    doomed = set(chance.sample(range(fits), kills))
+    doomed = set(chance.sample(range(min(fits, affordable)), kills))  # of those that no limit stops
     ended = {"finished": 0, "refused": 0, "killed": 0}
     waiting = list(range(fits))[::-1]
     context = multiprocessing.get_context("forkserver")
@@ -98,7 +98,7 @@ def main() -> None:
         folder = Path(place)
         odometer = Odometer(folder / "odometer")
         odometer.set_limit(given.limit, 1e-3)
-        ended = run(folder, given.fits, given.kills, given.seed)
+        ended = run(folder, given.fits, int(given.limit / EPSILON) - AT_ONCE, given.kills, given.seed)
         n, total = len(odometer.charges), odometer.total
         models = len(list(folder.glob("*.raysynth")))
     wrong = [

@@ -146,6 +146,7 @@ class PrivacyScope:
         self,
         earlier: Sequence[Event],
         n_rows: int,
+        n_units: int | None = None,
         *,
         what: str = "the releases that the kept rows were encoded with",
         otherwise: str = "leave out keep_shards, so that this fit makes its own",
@@ -154,7 +155,7 @@ class PrivacyScope:
 
         Args:
             earlier: events of one ledger.
-            n_rows: the noised number of rows.
+            n_rows, n_units: the noised numbers of rows and of units; None: no such number is among them.
             what, otherwise: for the message: what they are, and what to do but to raise epsilon.
 
         Raises:
@@ -169,7 +170,7 @@ class PrivacyScope:
                 f"epsilon = {self.budget.epsilon:g}: raise it, or {otherwise}"
             )
         self.ledger.append(*earlier)
-        self._n_rows = n_rows
+        self._n_rows, self._n_units = n_rows, n_units
 
     def noise_multiplier_for(self, sampling_rate: float, steps: int) -> float:
         """The noise multiplier of DP-SGD with which the whole ledger just stays within the budget.

@@ -112,7 +112,7 @@ class PrivateSequences:
         """What a fit that goes on must take as it is, beside the encoder of steps; with `arrays` of the method."""
         context, context_arrays = self.coders.context.to_state()
         content = None if self.entities is None else self.entities._content()
-        meta = {"context": context, "entity_schema": self.entity_schema.to_dict()}
+        meta: dict[str, Any] = {"context": context, "entity_schema": self.entity_schema.to_dict()}
         meta["entities"] = None if content is None else content.meta
         parts = {"context": context_arrays, "entities": {} if content is None else content.arrays, "own": arrays}
         return meta, {f"{part}.{k}": v for part, own in parts.items() for k, v in own.items()}

@@ -299,8 +299,8 @@ def _encoded(
             if kept is None:
                 made = stream_shards(table, encoder, put, rows_per_shard=rows, at_least=at_least)
             else:
-                how = {"rows_per_shard": rows, "fewest": workers, "releases": releases, "number_R": number_R}
-                store = partial(shards_in_store, **how)
+                of_fit = partial(shards_in_store, fewest=workers, releases=releases, number_R=number_R)
+                store = partial(of_fit, rows_per_shard=rows)
                 made = store(table, prepared.schema, encoder, kept, put)
             shards = ShardSet(to, made) if isinstance(to, Path) else ShardSet(Path(), made, to.files)
             done.bytes = _public_size(prepared, shards.n_bytes if isinstance(to, Path) else to.n_bytes)

@@ -213,14 +213,24 @@ def test_a_second_fit_takes_the_rows_that_were_kept_in_a_bucket_unless_they_are_
     pd.testing.assert_frame_equal(first.sample(50, seed=1), third.sample(50, seed=1))
 
 
-def test_under_a_budget_rows_kept_in_a_bucket_are_paid_for_by_every_fit(table: str, store: pafs.FileSystem) -> None:
-    budget: dict[str, Any] = {"epsilon": 3.0, "public_types": True, "keep_shards": "s3://bucket/paid"}
-    first, second = (small_vae(name, "s3://bucket/paying", **budget).fit(table) for name in ("first", "second"))
+@pytest.mark.parametrize("unit", [{}, {"privacy_unit": "age", "max_rows_per_unit": 5}], ids=["rows", "persons"])
+def test_under_a_budget_rows_kept_in_a_bucket_are_paid_for_by_every_fit(
+    table: str, store: pafs.FileSystem, unit: dict[str, Any]
+) -> None:
+    budget: dict[str, Any] = {
+        "epsilon": 3.0,
+        "public_types": True,
+        "keep_shards": f"s3://bucket/paid{len(unit)}",
+        **unit,
+    }
+    first, second = (
+        small_vae(name, f"s3://bucket/paying{len(unit)}", **budget).fit(table) for name in ("first", "second")
+    )
     spent = [model.privacy_spent_ for model in (first, second)]
     assert spent[0] is not None and spent[1] is not None and spent[0].joint is None and spent[1].joint is not None
     released = [[e for e in s.ledger if e.sampling_rate == 1] for s in spent if s is not None]
     assert released[0] == released[1] and spent[1].joint.epsilon > spent[1].epsilon
-    assert sum("/fits/" in name for name in place("s3://bucket/paid").sizes()) == 2
+    assert sum("/fits/" in name for name in place(f"s3://bucket/paid{len(unit)}").sizes()) == 2
 
 
 def test_a_write_that_fails_leaves_the_old_object(store: pafs.FileSystem) -> None:
