@@ -21,12 +21,17 @@ def test_a_broken_budget_is_named_and_stops_the_release() -> None:
 
 
 def test_records_that_are_told_lead_to_the_largest_budget_at_which_none_is() -> None:
-    games = [game(1.0, 0.45), game(3.0, 0.48), game(10.0, 0.51), game(None, 0.55)]
+    games = [game(1.0, 0.45), game(3.0, 0.48), game(10.0, 0.53), game(None, 0.55)]
     records = campaign_purposes(games)[-1]
     assert (records.answer, records.level) == ("yes", "bad")
     assert "2 of 4 games" in records.reason and "copula, distance" in records.reason
     assert records.next_step.startswith("Fit with epsilon 3;")
     assert campaign_purposes([game(1.0, 0.55)])[-1].next_step.startswith("Fit with a smaller budget;")
+
+
+def test_one_of_many_games_that_lies_above_one_half_by_chance_accuses_nobody() -> None:
+    for n, answer in ((1, "yes"), (20, "not shown")):
+        assert campaign_purposes([game(None, 0.51)] + [game(None, 0.45)] * (n - 1))[-1].answer == answer
 
 
 def test_intervals_that_hold_one_half_show_nothing_and_say_how_far_they_reach() -> None:
