@@ -1,8 +1,8 @@
 """Values of a column of many categories, grouped for learning by what they predict; the value within its group.
 
 A table of 10,000 keys by 20 bins has more cells than rows, so a method that counts or learns it sees noise and drops
-the dependence. Here such a column's values are put into some 32 groups whose rows are distributed alike in all other
-columns; the method learns the group in the value's place, and p(value | group) are the group's own counts:
+the dependence. Here such a column's values are put into some 32 groups (`trees`: more) whose rows are distributed alike
+in all other columns; the method learns the group in the value's place, and p(value | group) are the group's own counts:
 p(row) = p(group, others) p(value | group), what the groups keep of the dependence, with the value's margin exact.
 
 How: each value is a vector, the mean over its rows of the other columns' codes, each weighted by one over the root of
@@ -218,7 +218,7 @@ class Grouped:
     grouping: Grouping
 
 
-def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE) -> Grouped | None:
+def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE, n_groups: int = GROUPS) -> Grouped | None:
     """The table with the values of columns of many grouped; None where there are none, and under a budget.
 
     Such are columns of over 64 values with fewer than `rows_a_value` rows each on average, 400 where there are more
@@ -237,7 +237,9 @@ def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE) -> Grouped | N
     most_rows = LEARNED_CELLS // len(encoder.columns) // max(1, len(many) // GROUPED_AT_FULL)
     codes_CN = learned_codes(fine, most_rows)
     features = _features(codes_CN, encoder)
-    groups = [_groups(codes_CN, encoder, c, features) if c in many else None for c in range(len(encoder.columns))]
+    groups = [
+        _groups(codes_CN, encoder, c, features, n_groups) if c in many else None for c in range(len(encoder.columns))
+    ]
     grouping = Grouping(tuple(groups), _shares(groups, encoder))
     return Grouped(replace(prepared, encoder=grouping.encoder(encoder), shared=None), encoder, grouping)
 
@@ -256,13 +258,14 @@ def _with_all_values(prepared: Prepared) -> TableEncoder:
 
 
 def group_values(
-    prepared: Prepared, verbose: bool | int, rows_a_value: int = ROWS_A_VALUE
+    prepared: Prepared, verbose: bool | int, rows_a_value: int = ROWS_A_VALUE, n_groups: int = GROUPS
 ) -> tuple[Prepared, TableEncoder, Grouping | None]:
     """What a method learns from, the encoder of the rows that it then draws, and the groups between them if any.
 
-    `rows_a_value`: that a column has on average whose values the method learns as they are.
+    `rows_a_value`: that a column has on average whose values the method learns as they are. `n_groups`: at most, of a
+    column.
     """
-    found = grouped(prepared, rows_a_value)
+    found = grouped(prepared, rows_a_value, n_groups)
     if found is None:
         return prepared, prepared.encoder, None
     if verbose:
@@ -318,8 +321,8 @@ def _features(codes_CN: np.ndarray, encoder: TableEncoder) -> Any:
     return sparse.csr_matrix((values.T.ravel(), places.T.ravel(), np.arange(n + 1) * width), shape=(n, first))
 
 
-def _groups(codes_CN: np.ndarray, encoder: TableEncoder, column: int, features: Any) -> np.ndarray:
-    """The group (K,) of each code of one column."""
+def _groups(codes_CN: np.ndarray, encoder: TableEncoder, column: int, features: Any, most: int) -> np.ndarray:
+    """The group (K,) of each code of one column, at most `most` beside 'missing'."""
     from scipy import sparse
 
     k, n = encoder.cardinalities[column], codes_CN.shape[1]
@@ -343,7 +346,7 @@ def _groups(codes_CN: np.ndarray, encoder: TableEncoder, column: int, features: 
     place_KQ = axes_KQ[:, :kept] / root
     rows = rows_K[:, None].astype(float)
     place_KQ = place_KQ * (rows / (rows + 1 / np.maximum(size[:kept] ** 2, 1e-12)))
-    return _clustered(place_KQ[:-1], rows_K[:-1], rng)
+    return _clustered(place_KQ[:-1], rows_K[:-1], most, rng)
 
 
 def _without(features: Any, column: int, width: int, n: int) -> Any:
@@ -355,10 +358,10 @@ def _without(features: Any, column: int, width: int, n: int) -> Any:
     return sparse.csr_matrix((values, places, np.arange(n + 1) * (width - 1)), shape=features.shape)
 
 
-def _clustered(place_KQ: np.ndarray, rows_K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _clustered(place_KQ: np.ndarray, rows_K: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """The cluster of each value, numbered from 0 without gaps, and one more for 'missing': shape (K + 1,)."""
     weight = rows_K.astype(float)
-    centre_GQ = _spread_out(place_KQ, weight, rng)
+    centre_GQ = _spread_out(place_KQ, weight, most, rng)
     for _ in range(LLOYD_ROUNDS):
         group = _nearest(place_KQ, centre_GQ)
         mass = np.bincount(group, weights=weight, minlength=len(centre_GQ))
@@ -371,11 +374,11 @@ def _clustered(place_KQ: np.ndarray, rows_K: np.ndarray, rng: np.random.Generato
     return np.append(group, group.max() + 1).astype(np.int64)
 
 
-def _spread_out(place_KQ: np.ndarray, weight_K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _spread_out(place_KQ: np.ndarray, weight_K: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """First centres, each drawn by the rows times the squared distance to those before (Arthur, Vassilvitskii 2007)."""
     chosen = [int(rng.choice(len(weight_K), p=weight_K / weight_K.sum()))] if weight_K.sum() else [0]
     distance = ((place_KQ - place_KQ[chosen[0]]) ** 2).sum(1)
-    while len(chosen) < min(GROUPS, len(place_KQ)):
+    while len(chosen) < min(most, len(place_KQ)):
         p = distance * weight_K
         if not p.sum() > 0:
             break

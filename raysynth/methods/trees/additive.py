@@ -111,7 +111,8 @@ def additive_predictions(
         inputs: the columns to predict from.
         targets_NK: what to predict.
     """
-    every, *outside = _moments(design, codes_CN, inputs, targets_NK)
+    terms = _Terms(design, codes_CN, tuple(inputs))
+    every, *outside = terms.moments(targets_NK)
     firmer = FIRMER[0]
     if outside and every.n < SURE_ROWS * len(every.products):
         judged_N = np.flatnonzero(design.fold_N < DECIDING)
@@ -119,13 +120,13 @@ def additive_predictions(
         for f in FIRMER:
             found_NK = np.zeros(targets_NK.shape)
             for fold, moments in enumerate(outside[:DECIDING]):
-                _foresee(design, codes_CN, inputs, moments, f, fold, found_NK)
+                terms.foresee(fold, terms.fitted(moments, f), found_NK)
             errors.append(_error(found_NK[judged_N], targets_NK[judged_N]))
         firmer = FIRMER[int(np.argmin(errors))]
-    tables_FRK, mean_K = _fitted(design, inputs, every, firmer)
-    total_NK = _sums(tables_FRK, codes_CN, inputs)
+    tables_FRK, mean_K = terms.fitted(every, firmer)
+    total_NK = terms.sums(tables_FRK)
     for fold, moments in enumerate(outside):
-        _foresee(design, codes_CN, inputs, moments, firmer, fold, total_NK, mean_K)
+        terms.foresee(fold, terms.fitted(moments, firmer), total_NK, mean_K)
     return [
         AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
         for k in range(targets_NK.shape[1])
@@ -148,69 +149,69 @@ class _Moments:
     sums_K: np.ndarray
 
 
-def _moments(design: Design, codes_CN: np.ndarray, inputs: Sequence[int], targets_NK: np.ndarray) -> list[_Moments]:
-    """Those of all rows, and of the rows outside each fold."""
-    if design.products is None:
-        at = list(inputs)
-        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at], design.fold_N)
-    else:
-        terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
-        products = tuple(p[np.ix_(terms, terms)] for p in design.products)
-    weighed_NK = np.column_stack([np.ones(len(targets_NK)), targets_NK - targets_NK.mean(0)])
-    against_GDK = np.concatenate([_against(design, c, codes_CN[c], weighed_NK) for c in inputs], axis=1)
-    rows_G = np.bincount(design.fold_N).astype(float)
-    sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
-    every = _Moments(products[0], against_GDK.sum(0), float(rows_G.sum()), sums_GK.sum(0))
-    folds = zip(products[1:], against_GDK, rows_G, sums_GK, strict=False)  # without folds there is one of all rows
-    return [every, *(_Moments(p, every.against - a, every.n - n, every.sums_K - s) for p, a, n, s in folds)]
+@dataclass(frozen=True)
+class _Terms:
+    """The terms of one column's inputs, of all rows.
 
+    Args:
+        design: of the table. codes_CN: of its rows. inputs: the columns to predict from.
+    """
 
-def _fitted(
-    design: Design, inputs: Sequence[int], moments: _Moments, firmer: float
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """The addends (R, K) of each input's codes, and the mean sum (K,) over the rows that they were fitted to."""
-    from scipy.linalg import solve
+    design: Design
+    codes_CN: np.ndarray
+    inputs: tuple[int, ...]
 
-    ridge = np.diag(np.concatenate([_penalty(design, c, firmer) for c in inputs]))
-    right = moments.against[:, 1:] - moments.against[:, :1] * (moments.sums_K / moments.n)
-    weights = solve(moments.products + ridge, right, assume_a="pos")
-    parts = np.split(weights, np.cumsum([len(design.terms(c)) for c in inputs])[:-1])
-    tables = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
-    return tables, moments.against[:, 0] @ weights / moments.n
+    def moments(self, targets_NK: np.ndarray) -> list[_Moments]:
+        """Those of all rows, and of the rows outside each fold."""
+        design, at = self.design, list(self.inputs)
+        if design.products is None:
+            groups, slopes = [design.group[c] for c in at], [design.slopes[c] for c in at]
+            products = _products(self.codes_CN[at], groups, slopes, design.fold_N)
+        else:
+            terms = np.concatenate([design.terms(c) for c in at])
+            products = tuple(p[np.ix_(terms, terms)] for p in design.products)
+        weighed_NK = np.column_stack([np.ones(len(targets_NK)), targets_NK - targets_NK.mean(0)])
+        against_GDK = np.concatenate([_against(design, c, self.codes_CN[c], weighed_NK) for c in at], axis=1)
+        rows_G = np.bincount(design.fold_N).astype(float)
+        sums_GK = np.stack([np.bincount(design.fold_N, weights=y) for y in weighed_NK.T[1:]], 1)
+        every = _Moments(products[0], against_GDK.sum(0), float(rows_G.sum()), sums_GK.sum(0))
+        folds = zip(products[1:], against_GDK, rows_G, sums_GK, strict=False)  # without folds there is one of all rows
+        return [every, *(_Moments(p, every.against - a, every.n - n, every.sums_K - s) for p, a, n, s in folds)]
 
+    def fitted(self, moments: _Moments, firmer: float) -> tuple[list[np.ndarray], np.ndarray]:
+        """The addends (R, K) of each input's codes, and the mean sum (K,) over the rows that they were fitted to."""
+        from scipy.linalg import solve
 
-def _foresee(
-    design: Design,
-    codes_CN: np.ndarray,
-    inputs: Sequence[int],
-    moments: _Moments,
-    firmer: float,
-    fold: int,
-    total_NK: np.ndarray,
-    mean_K: float | np.ndarray = 0.0,
-) -> None:
-    """Put into `total_NK` the sums of a fold's rows by a fit to the others (`moments`), whose mean becomes `mean_K`."""
-    at_N = np.flatnonzero(design.fold_N == fold)
-    tables, own_K = _fitted(design, inputs, moments, firmer)
-    total_NK[at_N] = _sums(tables, codes_CN, inputs, at_N) - own_K + mean_K
+        ridge = np.diag(np.concatenate([_penalty(self.design, c, firmer) for c in self.inputs]))
+        right = moments.against[:, 1:] - moments.against[:, :1] * (moments.sums_K / moments.n)
+        weights = solve(moments.products + ridge, right, assume_a="pos")
+        parts = np.split(weights, np.cumsum([len(self.design.terms(c)) for c in self.inputs])[:-1])
+        tables = [_table(self.design, c, part) for c, part in zip(self.inputs, parts, strict=True)]
+        return tables, moments.against[:, 0] @ weights / moments.n
+
+    def foresee(
+        self,
+        fold: int,
+        fitted: tuple[list[np.ndarray], np.ndarray],
+        total_NK: np.ndarray,
+        mean_K: float | np.ndarray = 0.0,
+    ) -> None:
+        """Put the sums of a fold's rows by a fit to the others into `total_NK`, whose mean becomes `mean_K`."""
+        at_N = np.flatnonzero(self.design.fold_N == fold)
+        tables, own_K = fitted
+        total_NK[at_N] = self.sums(tables, at_N) - own_K + mean_K
+
+    def sums(self, tables_FRK: Sequence[np.ndarray], at_N: Any = slice(None)) -> np.ndarray:
+        """The sum (N, K) of the addends of rows."""
+        pairs = zip(tables_FRK, self.inputs, strict=True)
+        total: np.ndarray = np.sum([table[self.codes_CN[c][at_N]] for table, c in pairs], axis=0)
+        return total
 
 
 def _error(total_NK: np.ndarray, targets_NK: np.ndarray) -> float:
     """Variance of the errors of sums, relative to that of each target, in the mean."""
     apart = total_NK - targets_NK
     return float((apart.var(0) / np.maximum(targets_NK.var(0), 1e-12)).mean())
-
-
-def _sums(
-    tables_FRK: Sequence[np.ndarray], codes_CN: np.ndarray, inputs: Sequence[int], at_N: Any = slice(None)
-) -> np.ndarray:
-    """The sum (N, K) of the addends of rows."""
-    total: np.ndarray = np.sum([table[codes_CN[c][at_N]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
-    return total
-
-
-def _ends(design: Design, column: int) -> tuple[int, int]:
-    return design.first[column], design.first[column + 1]
 
 
 def _penalty(design: Design, column: int, firmer: float) -> np.ndarray:

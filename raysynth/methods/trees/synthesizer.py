@@ -29,6 +29,7 @@ from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
 FEWEST_ROWS = ROWS_A_VALUE // 10  # of a value, on average, that splits tell apart: as many as a few leaves have
+ROWS_A_GROUP, GROUPS = 100, (32, 256)  # of values that have fewer
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 
@@ -135,7 +136,8 @@ class SequentialTrees(Synthesizer):
         return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS)
+        n_groups = int(np.clip(prepared.n_rows // ROWS_A_GROUP, *GROUPS))
+        prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS, n_groups)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
