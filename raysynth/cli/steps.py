@@ -113,15 +113,10 @@ def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool
         raise ParameterError(f"'{method}' learns in a few passes and keeps no checkpoints; leave out --storage")
     if seed is None and not is_private:
         raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+    from ray.train import CheckpointConfig, RunConfig
 
     folder, name = os.path.split(str(storage) if is_uri(storage) else str(local_path(storage, "--storage")))
-    return RunConfig(
-        name=name,
-        storage_path=folder,
-        failure_config=FailureConfig(max_failures=3),
-        checkpoint_config=CheckpointConfig(num_to_keep=2),
-    )
+    return RunConfig(name=name, storage_path=folder, checkpoint_config=CheckpointConfig(num_to_keep=2))
 
 
 def read_settings(settings: list[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from raysynth.errors import ClusterError, ParameterError, RaysynthError, Trainin
 from raysynth.files.private_folder import private_folder
 from raysynth.files.storage import is_uri, place
 from raysynth.running.plain_lines import told
+from raysynth.running.ray_session import RETRIES, start_ray
 from raysynth.training.checkpoints import FILE_NAME, CurveFolder, read_checkpoint, write_checkpoint
 from raysynth.training.job import Job, Place, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
@@ -47,7 +48,7 @@ def train_on_ray(
         job: what to train; pickled for the workers.
         shards: the encoded table, handed to the workers (`scratch.py`) or in a folder that all of them see.
         scaling_config: number and kind of workers.
-        run_config: name, storage and retries; None: a temporary folder of this machine and 3 retries.
+        run_config: name, storage and retries (3 where nothing is said of failures); None: a temporary folder here.
         start: where a run begins that has no checkpoint of its own yet; None: at the beginning.
         curves: where rank 0 writes loss curves; None: nowhere.
 
@@ -58,12 +59,10 @@ def train_on_ray(
     from ray.train import TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    from raysynth.running.ray_session import start_ray
-
     check_division(job, scaling_config)
     check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
     with private_folder() as scratch:
-        config = _default_run_config(str(scratch)) if run_config is None else _with_file_system(run_config)
+        config = completed(run_config, str(scratch))
         described = {"job": job, "shards": shards, "start": start, "curves": curves}
         say_what_it_waits_for(scaling_config, start_ray().cluster_resources())
         trainer = TorchTrainer(_worker, train_loop_config=described, scaling_config=scaling_config, run_config=config)
@@ -106,8 +105,6 @@ def check_storage(*, is_shared: bool) -> None:
     """
     if is_shared:
         return
-    from raysynth.running.ray_session import start_ray
-
     nodes = [node for node in start_ray().nodes() if node["Alive"]]
     if len(nodes) > 1 or not all(node["Resources"].get("CPU") for node in nodes):  # an autoscaler will add nodes
         raise ParameterError(
@@ -240,24 +237,28 @@ def _worker(config: dict[str, Any]) -> None:
         )
 
 
-def _with_file_system(run_config: RunConfig) -> RunConfig:
-    """The configuration with the file system of its URI, opened as everywhere here (`files/stores.py`)."""
+def completed(run_config: RunConfig | None, scratch: str) -> RunConfig:
+    """What a user says of a run, with the retries of ours where nothing is said of failures, and the file system of
+    its URI, opened as everywhere here (`files/stores.py`).
+
+    Ray fills in `FailureConfig()` where none is given, so that it means the same; whoever wants no retries gives
+    `FailureConfig(max_failures=0, max_preemption_failures=0)`.
+
+    Args:
+        run_config: of the user; None: nothing was said.
+        scratch: a folder of this machine, for that case.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    if run_config is None:
+        run_config = RunConfig("raysynth", storage_path=scratch, checkpoint_config=CheckpointConfig(num_to_keep=2))
+    if run_config.failure_config == FailureConfig():
+        run_config = replace(run_config, failure_config=FailureConfig(max_failures=RETRIES))
     path = run_config.storage_path
     if path is None or run_config.storage_filesystem is not None or not is_uri(path):
         return run_config
     where = place(path, "storage_path")
     return replace(run_config, storage_path=where.path, storage_filesystem=where.filesystem)
-
-
-def _default_run_config(scratch: str) -> RunConfig:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig
-
-    return RunConfig(
-        name="raysynth",
-        storage_path=scratch,
-        failure_config=FailureConfig(max_failures=3),
-        checkpoint_config=CheckpointConfig(num_to_keep=2),
-    )
 
 
 def _explained(error: Exception) -> RaysynthError:

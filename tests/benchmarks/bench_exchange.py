@@ -1,11 +1,12 @@
-"""What two workers of a training say to each other in a step, and what a checkpoint's upload takes.
+"""What two workers of a training say to each other in a step, what they could gain, and what an upload takes.
 
     python tests/benchmarks/bench_exchange.py --data ../shared/data/adult.csv --method tvae --batch-size 8000
 
-Two processes of one thread train half the batch each. Printed for a step: milliseconds by the clock (from when both
-have come to an average, where they wait for each other) and of the processor, and those of the averages in it, which
-are all that buckets overlapping with the backward pass could hide. A checkpoint is due every ten epochs of the data;
-its upload to a bucket on loopback (moto) is all that an asynchronous one could hide.
+Milliseconds of a step by the clock, of processes of one thread: `one_ms` of one with the whole batch; `apart_ms` of two
+at once with half of it each that say nothing to each other, so that `ceiling` is what this machine gives; `step_ms` of
+two that average, waits for each other included, and `gain`. `averages_ms` are the averages in it from when both have
+come to them, which are all that buckets overlapping with the backward pass could hide. A checkpoint is due every ten
+epochs of the data; its upload to a bucket on loopback (moto) is all that an asynchronous one could hide.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from object_store import object_store
 from raysynth.files.storage import place
 from raysynth.training.checkpoints import FILE_NAME, write_checkpoint
 from raysynth.training.distributed import average_over_workers
+from raysynth.training.job import average_alone
 from raysynth.training.loop import Checkpoint
+
+TURNS = 3
 
 
 def main() -> None:
@@ -41,7 +45,7 @@ def main() -> None:
     parser.add_argument("--method", default="tvae")
     parser.add_argument("--batch-size", type=int, help="of both processes together; default: the method's own")
     parser.add_argument("--epochs", type=int, help="default: the method's own; without effect on the figures")
-    parser.add_argument("--steps", type=int, default=6, help="of each of two turns")
+    parser.add_argument("--steps", type=int, default=6, help="of a turn")
     options = parser.parse_args()
     os.environ.update({"RAYSYNTH_QUIET": "1", "OMP_NUM_THREADS": "1"})
     job, rows = captured(options)
@@ -52,47 +56,62 @@ def main() -> None:
 
 
 def one_of_two(rank: int, job: Any, rows: Any, steps: int, folder: Path) -> None:
-    """Two turns of steps, of which the second counts; the first process uploads, and writes what it found."""
+    """A process: its steps apart and together with the other; the first one alone, too, and it writes what it found."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    device, averages, size = torch.device("cpu"), TimedAverages(), job.settings.batch_size // 2
-    turns = Turns(job.batches(rows, batch_size=size, steps=steps, rank=rank, device=device), device, steps)
+    device, size = torch.device("cpu"), job.settings.batch_size
+    whole, half = (
+        Turns(job.batches(rows, batch_size=n, steps=steps, rank=rank, device=device), device, steps)
+        for n in (size, size // 2)
+    )
+    averages = TimedAverages()
+    apart = seconds_of_step(half, job.learner(device, average_alone))
     learner = job.learner(device, averages)
-    turns.seconds(learner)
-    averages.took, averages.waited = np.zeros(2), np.zeros(2)
-    begun = clocks()
-    turns.seconds(learner)
-    step, of_it = ((s / len(turns.batches)) for s in (clocks() - begun - averages.waited, averages.took))
+    together = seconds_of_step(half, learner)
     if rank == 0:
+        one = seconds_of_step(whole, job.learner(device, average_alone), meet=False)
+        of_it = averages.took / averages.steps(half)
         n_bytes, upload = uploaded(job, learner.state_dict())
-        between = 10 * job.settings.steps_of(len(rows)) * step[0]
-        figures = {"step_ms": 1e3 * step[0], "averages_ms": 1e3 * of_it[0], "step_cpu_ms": 1e3 * step[1]}
-        figures |= {"averages_cpu_ms": 1e3 * of_it[1], "checkpoint_mb": n_bytes / 1e6, "upload_ms": 1e3 * upload}
-        figures |= {"averages_share": of_it[0] / step[0], "upload_share": upload / (upload + between)}
+        between = 10 * job.settings.steps_of(len(rows)) * together
+        figures = {"one_ms": 1e3 * one, "apart_ms": 1e3 * apart, "step_ms": 1e3 * together, "averages_ms": 1e3 * of_it}
+        figures |= {"ceiling": one / apart, "gain": one / together, "averages_share": of_it / together}
+        figures |= {"checkpoint_mb": n_bytes / 1e6, "upload_ms": 1e3 * upload, "upload_share": upload / between}
         text = json.dumps({name: round(value, 3) for name, value in figures.items()})
         (folder / "found.json").write_text(text, encoding="utf-8")
+    dist.barrier()
     dist.destroy_process_group()
 
 
+def seconds_of_step(turns: Turns, learner: Any, *, meet: bool = True) -> float:
+    """The median of `TURNS` turns, after one that does not count; each begins in both processes at once."""
+    took = []
+    for _ in range(TURNS + 1):
+        if meet:
+            dist.barrier()
+        begun = time.perf_counter()
+        turns.seconds(learner)
+        took.append((time.perf_counter() - begun) / len(turns.batches))
+    return float(np.median(took[1:]))
+
+
 class TimedAverages:
-    """Averages over the workers, timed from when all have come to them; both in seconds as `clocks` has them."""
+    """Averages over the workers, timed from when all have come to them."""
+
+    n_workers = 2
 
     def __init__(self) -> None:
-        self.took, self.waited = np.zeros(2), np.zeros(2)
+        self.took = 0.0
 
     def __call__(self, tensors: Any) -> None:
         """The average of a training over Ray."""
-        begun = clocks()
         dist.barrier()
-        met = clocks()
+        begun = time.perf_counter()
         average_over_workers(tensors)
-        self.waited += met - begun
-        self.took += clocks() - met
+        self.took += time.perf_counter() - begun
 
-
-def clocks() -> np.ndarray:
-    """Seconds by the clock, and of this process on processors."""
-    return np.array([time.perf_counter(), time.process_time()])
+    def steps(self, turns: Turns) -> int:
+        """Steps that they were for."""
+        return (TURNS + 1) * len(turns.batches)
 
 
 def uploaded(job: Any, state: Any) -> tuple[int, float]:

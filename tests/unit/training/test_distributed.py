@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from raysynth.errors import ClusterError, TrainingError
-from raysynth.training.distributed import _explained, say_what_it_waits_for, worker_range
+from raysynth.training.distributed import _explained, completed, say_what_it_waits_for, worker_range
 
 WorkerGroupError = pytest.importorskip("ray.train").WorkerGroupError
 
@@ -28,6 +28,21 @@ def test_lost_workers_name_the_retries() -> None:
     error = _explained(WorkerGroupError("worker died", {1: ConnectionError("lost")}))
     assert isinstance(error, ClusterError)
     assert "1 of the workers" in str(error) and "max_failures" in str(error)
+
+
+NO_RETRIES = {"max_failures": 0, "max_preemption_failures": 0}
+
+
+@pytest.mark.parametrize("said", [None, {}, {"max_failures": 1}, {"max_failures": -1}, NO_RETRIES])
+def test_a_run_is_tried_again_unless_the_user_says_otherwise(said: dict[str, int] | None) -> None:
+    from ray.train import FailureConfig, RunConfig
+
+    given = None if said is None else FailureConfig(**said)
+    found = completed(RunConfig(name="mine", storage_path="/shared/runs", failure_config=given), "/scratch")
+    assert (found.name, found.storage_path) == ("mine", "/shared/runs")
+    assert found.failure_config == FailureConfig(**(said or {"max_failures": 3}))
+    unsaid = completed(None, "/scratch")
+    assert unsaid.failure_config == FailureConfig(max_failures=3) and unsaid.storage_path == "/scratch"
 
 
 @pytest.mark.parametrize(

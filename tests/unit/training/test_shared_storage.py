@@ -11,7 +11,7 @@ import pytest
 from raysynth import TabularVAE
 from raysynth.errors import ParameterError
 from raysynth.methods.shared import neural
-from raysynth.running import ray_session
+from raysynth.training import distributed
 from raysynth.training.distributed import check_storage
 
 
@@ -20,7 +20,7 @@ def node(cpus: float, alive: bool = True) -> dict[str, Any]:
 
 
 def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, Any]) -> None:
-    monkeypatch.setattr(ray_session, "start_ray", lambda: SimpleNamespace(nodes=lambda: list(nodes)))
+    monkeypatch.setattr(distributed, "start_ray", lambda: SimpleNamespace(nodes=lambda: list(nodes)))
 
 
 @pytest.mark.parametrize("nodes", [(node(2), node(2)), (node(0),)], ids=["two nodes", "head of an autoscaled cluster"])
