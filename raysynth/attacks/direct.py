@@ -27,6 +27,7 @@ from raysynth.attacks.verdicts import Verdict
 from raysynth.comparison.coding import microseconds, numbers, text_of
 from raysynth.comparison.intervals import Estimate
 from raysynth.comparison.rates import clopper_pearson
+from raysynth.data.keys import numbered
 from raysynth.files.model_file import ModelContent
 from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.schema.columns import Kind
@@ -214,9 +215,7 @@ def _whole_rows(people: People, release: Records) -> Found:
     for j in range(sides[0].numbers_NV.shape[1]):
         values = np.concatenate([s.numbers_NV[:, j] for s in sides])
         columns.append(np.unique(values, return_inverse=True)[1])
-    code = np.zeros(sum(len(s) for s in sides), dtype=np.int64)
-    for column in columns:
-        code = np.unique(code * (int(column.max()) + 1) + column, return_inverse=True)[1]
+    code = numbered(columns)
     n = len(sides[0]) + len(sides[1])
     return _searched(people, "", code[:n], code[n:])
 

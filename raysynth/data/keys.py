@@ -133,16 +133,22 @@ def parent_rows(keys: pa.Table, parents: pa.Table) -> np.ndarray:
         found = pc.index_in(keys["k0"], value_set=parents["k0"])
     else:
         both = [pa.chunked_array([*parents[n].chunks, *keys[n].chunks], parents[n].type) for n in keys.column_names]
-        codes = np.zeros(len(both[0]), np.int64)
-        for column in both:  # columns one by one: equal codes are equal keys so far
-            step = column.combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
-            codes = np.unique(codes * (int(step.max(initial=0)) + 1) + step, return_inverse=True)[1]
+        steps = (c.combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy() for c in both)
+        codes = numbered(list(steps))
         found = pc.index_in(pa.array(codes[parents.num_rows :]), value_set=pa.array(codes[: parents.num_rows]))
     position = found.fill_null(NOWHERE).to_numpy().astype(np.int64)
     for column in keys.columns:
         if column.null_count:
             position[column.is_null().to_numpy()] = MISSING
     return position
+
+
+def numbered(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """A number from 0 on for each row, the same where all columns of whole numbers from -1 on, (N,) each, are equal."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for code_N in columns:  # one by one: equal numbers are equal rows so far
+        number = np.unique(number * (int(code_N.max(initial=0)) + 2) + code_N + 1, return_inverse=True)[1]
+    return number
 
 
 def rows_without(keys: pa.Table, parents: pa.Table) -> np.ndarray:

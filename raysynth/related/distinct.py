@@ -1,8 +1,9 @@
 """Keys that do not repeat among made rows, though models of rows know nothing of them.
 
-Of the children of a parent those families are kept that repeat fewest keys; numbers and times that still repeat are
-moved to the next free ones, rows whose parents were matched exchange them, and what is left over goes. Shape legend: N
-rows.
+Of the children of a parent those families are kept that repeat fewest keys; rows that still repeat one give way to rows
+of the other families, numbers and times are moved to the next free ones, rows whose parents were matched exchange them,
+and what is left over goes. Columns that tell the children of a parent apart though nobody declared them a key
+(`nested.py`) are kept apart so, too, but for them no value is moved and no row goes. Shape legend: N rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.keys import numbered
 from raysynth.related.forms import of_type
 from raysynth.related.grouping import codes, kinds_of, numbers, unit_in
 from raysynth.related.learning import TableModel
@@ -34,16 +36,18 @@ class FamilyKeys:
     Args:
         keys: these columns of each key, and whether they tell the rows of one parent alone, whose key holds its own.
         movable: of them numbers and times that nothing else depends on, as the table has them.
+        found: sets of columns that tell the rows of one parent apart without being declared.
     """
 
     keys: Mapping[tuple[str, ...], bool]
     movable: Mapping[str, ColumnSchema]
+    found: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, model: TableModel) -> FamilyKeys:
         """Those of a table."""
         plan, keys = model.plan, {}
-        if plan.primary is None or model.model is None or not plan.keys:
+        if plan.primary is None or model.model is None or not (plan.keys or model.apart):
             return cls({}, {})
         made = {c.name for c in model.forms.columns}  # a column that numbers a parent's rows is none of them
         for key in plan.keys:
@@ -52,15 +56,49 @@ class FamilyKeys:
                 keys[own] = own != key
         fixed = {*plan.compared, *(c for x in model.schema.constraints for c in x.involves)}
         columns = (c for c in model.forms.columns if c.kind.is_numeric and c.name not in fixed)
-        return cls(keys, {c.name: c for c in columns})
+        return cls(keys, {c.name: c for c in columns}, model.apart)
 
-    def repeated(self, rows: pa.Table, parent_N: np.ndarray) -> np.ndarray:
-        """Whether each row repeats a key of an earlier one, (N,) bool; without a parent none of a parent's rows."""
+    @property
+    def _sets(self) -> tuple[tuple[str, ...], ...]:
+        return (*self.keys, *self.found)
+
+    def repeated(self, rows: pa.Table, parent_N: np.ndarray, declared: bool = True) -> np.ndarray:
+        """Whether each row repeats a key of an earlier one, (N,) bool; without a parent none of a parent's rows.
+
+        `declared`: the keys, else what was found beside them.
+        """
         result = np.zeros(len(parent_N), bool)
-        for own, of_one in self.keys.items():
+        for own, of_one in self.keys.items() if declared else dict.fromkeys(self.found, True).items():
             held = (parent_N >= 0) | (not of_one)
             later = repeats([parent_N * of_one, *(codes(rows.column(c))[0] for c in own)])
             result[later[held[later]]] = True
+        return result
+
+    def instead(self, rows: pa.Table, parent_N: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        """Which rows to keep, where those kept that repeat a key give way to others of their parent that repeat none.
+
+        Of the columns of a key that hold a number one may differ, the others stay as they are: else what is rare would
+        come where what is frequent is taken (a second stint for a season that is there already).
+
+        Args:
+            rows: of several families of each parent. parent_N: of each. kept: numbers of rows that are kept so far.
+        """
+        if not self._sets:
+            return kept
+        others = np.setdiff1d(np.arange(len(parent_N)), kept)
+        order = np.append(kept, others)
+        shown, parent_N = rows.take(pa.array(order)), parent_N[order]
+        repeated = self.repeated(shown, parent_N) | self.repeated(shown, parent_N, declared=False)
+        lost, free = np.flatnonzero(repeated[: len(kept)]), len(kept) + np.flatnonzero(~repeated[len(kept) :])
+        moving = [next((c for c in own if c in self.movable), None) for own in self._sets]
+        stay = {c for own, one in zip(self._sets, moving, strict=True) for c in own if one is not None and c != one}
+        alike = numbered([parent_N, *(codes(shown.column(c))[0] for c in sorted(stay))])
+        lost, free = (x[np.argsort(alike[x], kind="stable")] for x in (lost, free))
+        of_lost, of_free = alike[lost], alike[free]
+        place = np.searchsorted(of_free, of_lost) + np.arange(len(lost)) - np.searchsorted(of_lost, of_lost)
+        found = place < np.searchsorted(of_free, of_lost, side="right")
+        result = kept.copy()
+        result[lost[found]] = order[free[place[found]]]
         return result
 
     def without_repeats(self, rows: pa.Table, parent_N: np.ndarray) -> tuple[pa.Table, np.ndarray]:
@@ -68,7 +106,7 @@ class FamilyKeys:
         for own, of_one in self.keys.items():
             for name in [c for c in own if c in self.movable][:1]:
                 group = [parent_N * of_one, *(codes(rows.column(c))[0] for c in own if c != name)]
-                moved = _moved(numbers(rows.column(name)), _numbered(group), (parent_N >= 0) | (not of_one))
+                moved = _moved(numbers(rows.column(name)), numbered(group), (parent_N >= 0) | (not of_one))
                 place = rows.column_names.index(name)
                 rows = rows.set_column(place, name, of_type(moved, self.movable[name]))
         return rows, np.flatnonzero(~self.repeated(rows, parent_N))
@@ -99,19 +137,22 @@ def _moved(x_N: np.ndarray, group_N: np.ndarray, held_N: np.ndarray) -> np.ndarr
     return result
 
 
-def _numbered(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """A number of each row, the same where all columns are, (N,)."""
-    number = np.zeros(len(columns[0]), np.int64)
-    for code_N in columns:
-        number = np.unique(number * (int(code_N.max(initial=0)) + 2) + code_N + 1, return_inverse=True)[1]
-    return number
-
-
 def repeats(columns: Sequence[np.ndarray]) -> np.ndarray:
     """The rows whose numbers, -1 or more in each column (N,), are those of an earlier row."""
     first = np.zeros(len(columns[0]), bool)
-    first[np.unique(_numbered(columns), return_index=True)[1]] = True
+    first[np.unique(numbered(columns), return_index=True)[1]] = True
     return np.flatnonzero(~first)
+
+
+def told_over_all(model: TableModel) -> bool:
+    """Whether a key tells all rows apart by columns that are learned or matched, whichever parents they have.
+
+    Rows of such a table know of each other only where they are made together.
+    """
+    plan = model.plan
+    of_parent = set() if plan.primary is None else set(plan.primary.child_key)
+    drawn = (set(key) for key in plan.keys if not set(key) & set(plan.made))
+    return any(not of_parent or not of_parent <= key for key in drawn)
 
 
 def distinct_roots(model: TableModel, rows: pa.Table, n: int, draw: Callable[[int], pa.Table]) -> pa.Table:

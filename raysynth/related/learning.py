@@ -28,6 +28,7 @@ from raysynth.related.grouping import (
 )
 from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.located import parted_times
+from raysynth.related.nested import apart_within
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel
@@ -60,6 +61,7 @@ class TableModel:
         model: of its rows; None where nothing is to be drawn.
         n_rows: real rows; `n_alone`: of these without a primary parent.
         line: column that numbers the rows of a parent, and its first value; None: none.
+        apart: sets of learned columns that tell the rows of a parent apart, though no key says so.
     """
 
     plan: TablePlan
@@ -73,6 +75,7 @@ class TableModel:
     n_rows: int
     n_alone: int
     line: tuple[str, int] | None
+    apart: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,9 +280,9 @@ def _learn_table(
         model = RowModel.learn(make, rows, schema, tuple(given), persons)
     n = len(family.parent)
     alone = 0 if plan.primary is None else int((family.parent == NO_PARENT).sum())
-    return TableModel(
-        plan, table.schema, dict(table.keys), forms, siblings, own.above, tuple(own.context), model, n, alone, own.line
-    )
+    apart = () if order is not None else apart_within(table.rows.select([c.name for c in columns]), family, plan.keys)
+    learned = tuple(own.context), model, n, alone, own.line, apart
+    return TableModel(plan, table.schema, dict(table.keys), forms, siblings, own.above, *learned)
 
 
 def _family(
@@ -293,12 +296,9 @@ def _family(
     parents = database.tables[plan.primary.parent].rows
     order = rng.random(rows.num_rows)
     if plan.order is not None:
-        order = np.empty(rows.num_rows)
-        order[pc.array_sort_indices(plain(rows.column(plan.order))).to_numpy()] = np.arange(rows.num_rows)
+        order = np.argsort(pc.array_sort_indices(plain(rows.column(plan.order))).to_numpy())
     elif own.above is not None and own.above.order is not None:
-        order = np.empty(rows.num_rows)
-        found = np.lexsort((rng.random(rows.num_rows), numbers(own.own[own.above.order])))
-        order[found] = np.arange(rows.num_rows)
+        order = np.argsort(np.lexsort((rng.random(rows.num_rows), numbers(own.own[own.above.order]))))
     return Family.of(database.parents[plan.primary], parents.num_rows, order), parents
 
 
@@ -389,12 +389,12 @@ def _described(model: TableModel, nested: Sequence[Relation]) -> str:
         how = f"as parts of rows of '{plan.primary.parent}', since each has one of the same ({key})"
     if plan.order is not None:
         how += f", in the order of '{plan.order}'"
-    if plan.matched:
-        how += f"; matched: {', '.join(str(r) for r in plan.matched)}"
-    if plan.located:
-        how += f"; found by the values of the key: {', '.join(str(r) for r in plan.located)}"
-    if plan.references:
-        how += f"; into reference tables: {', '.join(str(r) for r in plan.references)}"
+    each: dict[str, Sequence[object]] = {"matched": plan.matched, "found by the values of the key": plan.located}
+    each |= {
+        "into reference tables": plan.references,
+        "apart within their parent by": ["+".join(s) for s in model.apart],
+    }
+    how += "".join(f"; {what}: {', '.join(map(str, those))}" for what, those in each.items() if those)
     if model.schema.constraints:
         how += f"; rules: {'; '.join(map(str, model.schema.constraints))}"
     return f"table '{plan.name}': {model.n_rows:,} rows, made {how}"

@@ -25,6 +25,7 @@ from raysynth.schema.relations import Relation
 
 TRIED = 8  # families for each parent whose children are summarised in its row
 REPEAT = 1e9  # how far a key that repeats brings a family from what its parent's row says
+FOUND_REPEAT = 1.0  # the same where nobody declared the key
 MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
 NONE = np.empty(0, np.int64)
 
@@ -125,7 +126,7 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     assert relation is not None
     number = np.maximum(plain(parents.rows.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64), 0)
     keys = FamilyKeys.of(model)
-    tries = TRIED if model.model is not None and (model.summaries is not None or keys.keys) else 1
+    tries = TRIED if model.model is not None and (model.summaries is not None or keys.keys or keys.found) else 1
     if model.summaries is not None:
         known = model.summaries.repaired(parents.rows, number)
         own = {n: known.column(n) for n in known.column_names}
@@ -164,7 +165,7 @@ def _tried(
     rng: np.random.Generator,
 ) -> tuple[pa.Table, pa.Table]:
     """What the children of some parents see of their ancestors, and these: of `tries` families one of those that repeat
-    the fewest keys, the nearest."""
+    the fewest keys, the nearest, without rows that repeat one as far as the other families have others."""
     assert model.plan.primary is not None
     each = pa.array(np.tile(own_P, tries))
     above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
@@ -172,12 +173,16 @@ def _tried(
     context, rows = _children(model, above, model.plan.primary.parent, family, rng)
     if tries == 1:
         return context, rows
-    repeated = family.parent[keys.repeated(rows, family.parent)]
-    apart = np.bincount(repeated, minlength=len(family.number)) * REPEAT
+    apart = np.zeros(len(family.number))
+    for declared, weight in ((True, REPEAT), (False, FOUND_REPEAT)):
+        repeated = family.parent[keys.repeated(rows, family.parent, declared)]
+        apart += np.bincount(repeated, minlength=len(apart)) * weight
     if model.summaries is not None:
         asked = {n: above.rows.column(n) for n in above.rows.column_names}
         apart += model.summaries.apart(rows, asked, family.parent)
-    kept = pa.array(nearest_families(apart, family, len(own_P)))
+    chosen = nearest_families(apart, family, len(own_P))
+    parent_N = np.where(family.parent >= 0, family.parent % max(len(own_P), 1), NO_PARENT)
+    kept = pa.array(keys.instead(rows, parent_N, chosen))
     return context.take(kept), rows.take(kept)
 
 

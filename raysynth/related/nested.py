@@ -5,7 +5,11 @@ rows of the other have such a row, these are parts of it. Made for the parent al
 the teams. So the second table is made for the rows of the first, and its columns that are equal there are copied. Such
 keys serve the making of rows alone: the schema that users see has the declared ones.
 
-Rows are compared without noise: there is no place for it under a privacy budget.
+Columns, too, may tell the children of one parent apart without being declared a key: the year and stint of a player's
+season, the day of a shop's sales. They are taken for that where rows that were drawn without regard to each other would
+have been equal many times, and no two are.
+
+Rows are compared without noise: there is no place for it under a privacy budget. Shape legend: N rows, F families.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.fragments import Table
-from raysynth.data.keys import complete, count_rows, distinct, key_values, parent_rows
+from raysynth.data.keys import complete, count_rows, distinct, key_values, numbered, parent_rows
+from raysynth.related.grouping import Family, codes
 from raysynth.related.plan import TablePlan
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
 
 MOST_SHARED = 3  # columns of such a key beside that of the parent
+BY_CHANCE = 20.0  # equal pairs of rows that chance would have made, where none is there
+FIRST_ROWS = 4096  # compared before all
 
 
 def with_nested(
@@ -114,3 +121,49 @@ def _copies(
         missing = np.logical_and(own.is_null().to_numpy(), theirs.is_null().to_numpy())
         if (equal | missing).all() and len(own.unique()) > 1:
             yield CrossTableRule("==", relation.child, column, relation.parent, column)
+
+
+def apart_within(rows: pa.Table, family: Family, known: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """The columns, alone or two together, in which no two children of one parent are equal, and not by chance.
+
+    Args:
+        rows: of learned columns. family: of the rows. known: keys; what holds such columns already is none.
+    """
+    held = np.flatnonzero(family.parent >= 0)
+    held = held[np.argsort(family.parent[held], kind="stable")]
+    of_N, pairs_F = family.parent[held], _pairs(family.number)
+    told = [k for k in known if any(c in rows.column_names for c in k)]
+    coded: dict[str, np.ndarray] = {}
+    equal: dict[str, np.ndarray] = {}
+    found: list[tuple[str, ...]] = []
+    for name in rows.column_names:
+        column = rows.column(name)
+        if pa.types.is_floating(column.type) or column.null_count or any(name in k for k in told):
+            continue
+        coded[name] = codes(column)[0][held]
+        equal[name] = _equal_pairs([of_N, coded[name]], of_N, len(pairs_F))
+        shares = np.bincount(coded[name]) / max(len(held), 1)
+        if not equal[name].any():
+            found += [(name,)] * bool(pairs_F.sum() * float(shares @ shares) >= BY_CHANCE)
+            del coded[name]
+    several = np.flatnonzero(pairs_F)
+    for one, two in combinations(coded, 2):
+        by_chance = (equal[one][several] * equal[two][several] / pairs_F[several]).sum()
+        if by_chance >= BY_CHANCE and not any(
+            _equal_pairs([c[:n] for c in (of_N, coded[one], coded[two])], of_N[:n], len(pairs_F)).any()
+            for n in (FIRST_ROWS, len(of_N))
+        ):
+            found.append((one, two))
+    return tuple(found)
+
+
+def _pairs(number: np.ndarray) -> np.ndarray:
+    result: np.ndarray = number * (number - 1) / 2
+    return result
+
+
+def _equal_pairs(columns: Sequence[np.ndarray], of_N: np.ndarray, n_families: int) -> np.ndarray:
+    """Pairs of rows of each family that are equal in some columns, the first of which is the family's number, (F,)."""
+    _, first, count = np.unique(numbered(columns), return_index=True, return_counts=True)
+    result: np.ndarray = np.bincount(of_N[first], weights=_pairs(count), minlength=n_families)
+    return result

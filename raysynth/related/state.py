@@ -94,6 +94,7 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
         "n_rows": table.n_rows,
         "n_alone": table.n_alone,
         "line": table.line,
+        "apart": [list(s) for s in table.apart],
         "model": rows,
     }
     return meta, arrays
@@ -126,6 +127,7 @@ def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, n
         n_rows=int(meta["n_rows"]),
         n_alone=int(meta["n_alone"]),
         line=None if line is None else (str(line[0]), int(line[1])),
+        apart=tuple(tuple(map(str, s)) for s in meta.get("apart", ())),  # earlier files have none
     )
 
 

@@ -28,6 +28,7 @@ from raysynth.data.keys import check_unique
 from raysynth.data.table import as_table
 from raysynth.errors import ModelFileError, ParameterError, SchemaError
 from raysynth.files.storage import Place
+from raysynth.related.distinct import told_over_all
 from raysynth.related.grouping import numbers, plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.making import Made, Roots, make_tables
@@ -185,14 +186,19 @@ class Blocks:
 
     @classmethod
     def of(cls, model: DatabaseModel, request: Request) -> Blocks:
-        """As many as the expected rows ask for; one where a table that is made once matches one that is not."""
+        """As many as the expected rows ask for; one where a table that is made once matches one that is not.
+
+        Tables with keys that tell the rows of all blocks apart are made once.
+        """
         above = {n: _root_of(n, model.tables) for n in model.tables}
         by_root = {r: request.roots[r].n / max(n, 1) for r, n in model.roots.items()}
         rows = sum(t.n_rows * by_root[above[n]] for n, t in model.tables.items())
         number = max(1, round(rows / BLOCK_ROWS))
         if any(r.conditions is not None or r.given is not None for r in request.roots.values()):
             number = 1
-        common = frozenset(n for n, root in above.items() if request.roots[root].n < FEWEST_ROOTS * number)
+        whole = {above[n] for n, t in model.tables.items() if told_over_all(t)}
+        few = {root for root, asked in request.roots.items() if asked.n < FEWEST_ROOTS * number}
+        common = frozenset(n for n, root in above.items() if root in whole | few)
         found = [r for n in common for r in (*model.tables[n].plan.matched, *model.tables[n].plan.located)]
         crossing: list[object] = [r for r in found if r.parent not in common]
         crossing += [r for n in common for r in model.tables[n].plan.totals if r.child not in common]

@@ -14,7 +14,8 @@ import pytest
 from outcome import value_of
 from unit.related.measures import pointing_nowhere
 
-from raysynth import RelationalSynthesizer
+from raysynth import RelationalSynthesizer, load_synthetic_model
+from raysynth.related import writing
 from raysynth.related.distinct import TRIES, FamilyKeys, _moved, distinct_roots, exchange_parents, repeats, say_fewer
 from raysynth.related.grouping import numbers
 from raysynth.related.plan import wanted_of
@@ -242,3 +243,72 @@ def test_parents_are_exchanged_between_rows_that_want_the_same_kind() -> None:
         stays = {first: of_first.copy(), second: of_second.copy()}
         exchange_parents(table_of(key, matched=matched), wanted, stays, rng)
         assert (stays[second] == of_second).all()
+
+
+def test_rows_that_repeat_a_key_give_way_to_rows_of_other_families_of_their_parent() -> None:
+    keys = FamilyKeys({}, {}, (("day", "place"),))
+    rows = pa.table({"day": [1, 1, 2, 1, 3, 1, 2, 1], "place": list("aaabaabb")})
+    parent = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    instead = keys.instead(rows, parent, np.array([0, 1, 2, 5, 7]))
+    assert instead.tolist() == [0, 3, 2, 5, 7]  # of two that are free for the first parent one is needed
+    assert keys.instead(rows, parent, np.array([0, 1, 7])).tolist() == [0, 2, 7]
+    day = FamilyKeys({}, {"day": ColumnSchema("day", Kind.CONTINUOUS, "int64", decimals=0)}, keys.found)
+    assert day.instead(rows, parent, np.array([0, 1, 3, 4, 5, 7])).tolist() == [0, 2, 3, 4, 5, 7], "the place stays"
+    assert day.instead(rows, parent, np.array([0, 1])).tolist() == [0, 2]
+    crowded = pa.table({"day": [1, 1, 1], "place": list("aaa")})
+    assert keys.instead(crowded, np.zeros(3, np.int64), np.array([0, 1])).tolist() == [0, 1], "none is free"
+    alone = keys.instead(crowded, np.array([-1, -1, -1]), np.array([0, 1, 2]))
+    assert alone.tolist() == [0, 1, 2], "rows without a parent repeat nothing"
+
+
+def season(seed: int = 0, players: int = 300) -> dict[str, pd.DataFrame]:
+    """Players and their rows of a year and a team, which two rows of one player never share."""
+    rng = np.random.default_rng(seed)
+    rows = [(p, y, t) for p in range(players) for y in range(2000, 2000 + rng.integers(1, 9)) for t in "ab"]
+    found = pd.DataFrame(rows, columns=["player", "year", "team"])[rng.random(len(rows)) < 0.7]
+    found = found.assign(goals=rng.poisson(3, len(found))).reset_index(drop=True)
+    return {
+        "players": pd.DataFrame({"id": range(players), "size": rng.normal(180, 8, players).round(1)}),
+        "rows": found,
+    }
+
+
+def test_columns_that_tell_children_apart_without_being_declared_do_so_in_made_rows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tables = season()
+    model = RelationalSynthesizer(relations=["rows.player -> players.id"], seed=1, parameters=TREES).fit(tables)
+    assert "apart within their parent by: year+team" in capsys.readouterr().out
+    made = model.sample(seed=2)["rows"]
+    repeated = made.duplicated(["player", "year", "team"]).mean()
+    assert repeated < 0.02 < tables["rows"].duplicated(["player", "year"]).mean()
+    assert len(made) == pytest.approx(len(tables["rows"]), rel=0.1)
+    model.save(tmp_path / "m.raysynth")
+    again = load_synthetic_model(tmp_path / "m.raysynth").sample(seed=2)["rows"]
+    pd.testing.assert_frame_equal(again, made)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_keys_of_learned_columns_do_not_repeat_across_blocks(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a parent and a day, and of a time alone, whichever meter it is of: that table is made at once."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(200), rng.poisson(6, 200))
+    at = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.choice(3000, len(owner), replace=False), unit="min")
+    tables = {
+        "meters": pd.DataFrame({"id": range(200), "kind": rng.choice(["a", "b"], 200)}),
+        "readings": pd.DataFrame({"at": at, "meter": owner, "value": rng.normal(size=len(owner))}),
+        "shops": pd.DataFrame({"id": range(900), "kind": rng.choice(["a", "b"], 900)}),
+    }
+    keys = TableKeys("meters", ("id",)), TableKeys("shops", ("id",))
+    keys += (TableKeys("readings", ("at",) if whole else ("meter", "at")),)
+    schema = DatabaseSchema(keys, (Relation.parse("readings.meter -> meters.id"),))
+    model = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=TREES).fit(tables)
+    monkeypatch.setattr(writing, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(writing, "FEWEST_ROOTS", 20)
+    blocks = writing.Blocks.of(model.database_, writing.Request(model._roots(1.0, None, None), 1.0, 2))
+    assert blocks.number > 2 and ("readings" in blocks.common) == whole and "shops" not in blocks.common
+    made = model.sample(seed=2)
+    for own in keys:
+        assert not made[own.name].duplicated(list(own.primary_key)).any()
+    assert len(made["readings"]) == pytest.approx(len(owner), rel=0.1)
+    assert pointing_nowhere(made, schema.relations[0]) == 0

@@ -128,7 +128,8 @@ def test_siblings_show_each_other_what_is_not_told_by_their_parent() -> None:
 
 def test_a_line_says_how_a_table_is_made() -> None:
     def said(nested: tuple[Relation, ...] = (), rules: tuple[str, ...] = (), **given: Any) -> str:
-        model: Any = SimpleNamespace(plan=plan(**given), n_rows=1234, schema=SimpleNamespace(constraints=rules))
+        told, found = SimpleNamespace(constraints=rules), given.pop("apart", ())
+        model: Any = SimpleNamespace(plan=plan(**given), n_rows=1234, schema=told, apart=found)
         return value_of(lambda: learning._described(model, nested))
 
     assert said() == "table 'c': 1,234 rows, made with its parent in 'p'"
@@ -138,6 +139,7 @@ def test_a_line_says_how_a_table_is_made() -> None:
     assert said(matched=(OTHER,)).endswith(f"; matched: {OTHER}")
     assert said(located=(OTHER,)).endswith(f"; found by the values of the key: {OTHER}")
     assert said(rules=("r", "s")).endswith("in 'p'; rules: r; s")
+    assert said(apart=(("day",), ("year", "stint"))).endswith("; apart within their parent by: day, year+stint")
     assert said(references=(OTHER,)).endswith(f"; into reference tables: {OTHER}")
 
 

@@ -12,6 +12,8 @@ import pytest
 from outcome import value_of
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
+from raysynth.related.grouping import Family
+from raysynth.related.nested import apart_within
 from raysynth.related.opened import open_tables
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import FixedCombinations, Positive
@@ -124,3 +126,28 @@ def test_rows_that_stand_in_an_order_are_made_in_it() -> None:
     made = value_of(lambda: model.fit(tables).sample(seed=2))["visits"]
     days = pd.to_datetime(made.day, format="%d.%m.%Y")
     assert len(made) > 100 and (days.groupby(made.person).diff().dropna() >= pd.Timedelta(0)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_columns_that_tell_children_apart_are_found_and_chance_is_none(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parent = np.repeat(np.arange(80), 6)
+    days = np.concatenate([rng.permutation(12)[:6] for _ in range(80)])
+    pairs = np.concatenate([rng.permutation(12)[:6] for _ in range(80)])
+    columns = {
+        "day": days,
+        "ward": np.array(list("abc"))[pairs % 3],
+        "shift": pairs // 3,
+        "times": rng.integers(0, 10**9, 480),
+        "kind": rng.integers(0, 4, 480),
+        "share": days / 7,
+        "nullable": pa.array(days, mask=days == 3),
+    }
+    family = Family.of(parent, 80, rng.random(480))
+    found = apart_within(pa.table(columns), family, [])
+    assert found == (("day",), ("ward", "shift")), "no times, which seldom agree, no fractions, none that are missing"
+    assert apart_within(pa.table(columns), family, [("parent", "day")]) == (("ward", "shift"),)
+    broken = columns | {"day": np.where(np.arange(480) == 1, days[0], days)}
+    assert apart_within(pa.table(broken), family, []) == (("ward", "shift"),)
+    alone = Family.of(np.full(480, -1), 80, rng.random(480))
+    assert apart_within(pa.table(columns), alone, []) == ()

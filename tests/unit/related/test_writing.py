@@ -84,7 +84,9 @@ def test_rows_without_a_parent_come_once_however_many_parts_are_made(monkeypatch
     monkeypatch.setattr(making, "MOST_TRIED", 8 * TRIED)
     relation = Relation.parse("orders.buyer -> buyers.id")
     same: Any = SimpleNamespace(repaired=lambda rows, number: rows, seen=lambda own: {})
-    model: Any = SimpleNamespace(plan=SimpleNamespace(primary=relation, keys=()), summaries=same, model=object())
+    model: Any = SimpleNamespace(
+        plan=SimpleNamespace(primary=relation, keys=()), summaries=same, model=object(), apart=()
+    )
     parents = Made(pa.table({number_of(relation): [4, 4, 4, 4, 4]}), pa.table({}), {}, np.zeros(5, np.int64))
     made = making.make_children(model, parents, 3, np.random.default_rng(0))
     assert len(alone) > 1 and alone == [0] * (len(alone) - 1) + [3]
@@ -109,7 +111,7 @@ def test_persons_of_children_are_those_of_their_parents_and_others_are_their_own
 )
 def test_so_many_blocks_as_the_expected_rows_ask_for(rows: int, conditions: Any, number: int) -> None:
     """One where roots are asked for by conditions."""
-    plan: Any = SimpleNamespace(primary=None, matched=(), totals=(), located=())
+    plan: Any = SimpleNamespace(primary=None, matched=(), totals=(), located=(), keys=(), made=())
     model: Any = SimpleNamespace(tables={"t": SimpleNamespace(plan=plan, n_rows=rows)}, roots={"t": rows})
     request = Request({"t": Roots(rows, conditions, None)}, 1.0, 0)
     assert Blocks.of(model, request).number == number
@@ -241,7 +243,7 @@ def test_small_tables_are_made_once_for_all_blocks_where_nothing_leads_out_of_th
         own = name == "small"
         links = [SimpleNamespace(parent=matched)] if own and matched else []
         totals = [SimpleNamespace(child=total)] if own and total else []
-        return SimpleNamespace(primary=None, matched=links, located=(), totals=totals)
+        return SimpleNamespace(primary=None, matched=links, located=(), totals=totals, keys=(), made=())
 
     tables: Any = {n: SimpleNamespace(plan=plan(n), n_rows=r) for n, r in (("small", 10), ("large", 10 * BLOCK_ROWS))}
     model: Any = SimpleNamespace(tables=tables, roots={"small": 10, "large": 10 * BLOCK_ROWS})
