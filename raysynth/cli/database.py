@@ -63,13 +63,16 @@ def open_with_keys(data: str, relations: list[str] | None) -> tuple[dict[str, An
 
 
 def look_database(data: str) -> Outcome:
-    """Keys, and what a fit would take the other columns of each table for."""
+    """Keys, what a fit would take the other columns of each table for, and rules across tables that nearly hold."""
+    from raysynth.data.database import read_database
     from raysynth.data.keys import count_rows
     from raysynth.data.table import as_table
+    from raysynth.related.rules import proposed_rules
+    from raysynth.statistics.dated_table import declared_forms, with_forms
     from raysynth.statistics.findings import find
 
     tables, schema = open_with_keys(data, None)
-    relations, record = [str(r) for r in schema.relations], {}
+    relations, record, read = [str(r) for r in schema.relations], {}, {}
     texts = [f"key: {r}" for r in relations]
     for name in schema.names:
         keys = [*schema[name].primary_key, *(c for r in schema.parents_of(name) for c in r.child_key)]
@@ -79,9 +82,15 @@ def look_database(data: str) -> Outcome:
         own = [c for c in table.names if c not in keys]
         if own and count_rows(table) > 1:
             found = find(table.select(own))
+            read[name] = with_forms(table.select(own), declared_forms(found.schema)).to_arrow()
             record[name], texts = found.record(), [*texts, found.text()]
+    database = read_database(tables, schema)
+    rules = {str(r): share for r, share in proposed_rules(replace(database, tables={**database.tables, **read}))}
+    if rules:
+        texts.append("\nrules across tables that relations.json could declare, and the share of rows that keep them:")
+        texts += [f"  {rule}: {share:.2%}" for rule, share in rules.items()]
     following = f"raysynth fit {data} --model model.raysynth"
-    content = {"command": "look", "relations": relations, "tables": record, "next": following}
+    content = {"command": "look", "relations": relations, "rules": rules, "tables": record, "next": following}
     return Outcome(content, "\n".join([*texts, f"\nNext: {following}"]))
 
 

@@ -1,4 +1,5 @@
-"""Whether declared orders and rules across tables hold in the real rows, so that made rows may be made by them.
+"""Whether declared orders and rules across tables hold in the real rows, so that made rows may be made by them; and
+which rules could be declared.
 
 A rule is met by construction: copies are copied, totals computed, differences learned. Where real rows break it, made
 tables would differ from them in silence; so it is refused, by name and with the number of such rows. Rows are counted
@@ -7,7 +8,8 @@ exactly, which has no place under a privacy budget.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
+from raysynth.data.database import Database
 from raysynth.data.fragments import Table
 from raysynth.data.keys import key_values
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.related.grouping import numbers, unit_of
 from raysynth.related.plan import COMPARED
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
 
 ROUNDED = 1e-6  # relative: what a sum may differ by the order in which it was made
+MOSTLY = 0.95  # share of the rows of which a rule that could be declared holds
+CHANCE = 0.9  # so much fewer rows break it, at least, than beside the parents of others
+FEWEST = 50  # rows with a parent
 
 
 def check_rules(
@@ -46,13 +53,7 @@ def check_rules(
         if keys.order is not None:
             _check_measured(f"order of '{keys.name}'", keys.name, keys.order, rows)
     for rule in schema.rules:
-        parent_N = parents[schema.relation_of(rule)]
-        if rule.kind in COMPARED:
-            broken = _broken_comparison(rule, rows, parent_N)
-        elif rule.kind == "==":
-            broken = _broken_copy(rule, tables, parent_N)
-        else:
-            broken = _broken_total(rule, rows, parent_N)
+        broken = _broken(rule, rows, parents[schema.relation_of(rule)], tables)
         if broken.any():
             table = rule.parent if rule.kind in ("sum", "count") else rule.child
             raise DataError(
@@ -122,3 +123,58 @@ def _broken_total(rule: CrossTableRule, rows: Mapping[str, pa.Table], parent_N: 
     size = np.bincount(parent_N[there], weights=np.abs(x[there]), minlength=len(said))
     broken: np.ndarray = np.abs(said - total) > ROUNDED * np.maximum(size, 1.0)
     return broken
+
+
+def proposed_rules(database: Database) -> list[tuple[CrossTableRule, float]]:
+    """Rules across tables that nearly all rows keep, and the share of rows that do; for tables that are no reference.
+
+    Times of a child after (or before) one of its parent, values copied from it, numbers that are the sum or the number
+    of the children: where families with the parents of others would break the rule at least ten times as often.
+    """
+    found = []
+    for relation in database.schema.relations:
+        sides = relation.child, relation.parent
+        pointer = np.maximum(database.pointers[relation], -1)
+        if any(database.schema[t].reference for t in sides) or (pointer >= 0).sum() < FEWEST:
+            continue
+        rows = {t: database.tables[t] for t in sides}
+        other = np.random.default_rng(0).permutation(rows[relation.parent].num_rows)
+        dealt = np.append(other, -1)[pointer]  # each family has the parent of another one
+        for rule in _possible(relation, database):
+            broken, by_chance = (_broken(rule, rows, p).mean() for p in (pointer, dealt))
+            if broken <= 1 - MOSTLY and broken < (1 - CHANCE) * by_chance:
+                found.append((rule, float(1 - broken)))
+    return found
+
+
+def _possible(relation: Relation, database: Database) -> Iterator[CrossTableRule]:
+    """All rules between own columns of a child and its parent whose types would fit."""
+    child, parent = relation.child, relation.parent
+    by = relation.child_key if len([r for r in database.schema.parents_of(child) if r.parent == parent]) > 1 else ()
+    types = {t: database.tables[t].schema for t in (child, parent)}
+    for own, theirs in product(database.own_columns(child), database.own_columns(parent)):
+        mine, other = types[child].field(own).type, types[parent].field(theirs).type
+        if pt.is_temporal(mine) and pt.is_temporal(other):
+            yield from (CrossTableRule(kind, child, own, parent, theirs, by) for kind in (">=", "<="))
+        elif own == theirs and mine.equals(other):
+            yield CrossTableRule("==", child, own, parent, theirs, by)
+        elif _is_number(mine) and _is_number(other):
+            yield CrossTableRule("sum", child, own, parent, theirs, by)
+    for theirs in database.own_columns(parent):
+        if pt.is_integer(types[parent].field(theirs).type):
+            yield CrossTableRule("count", child, "", parent, theirs, by)
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
+
+
+def _broken(
+    rule: CrossTableRule, rows: Mapping[str, pa.Table], parent_N: np.ndarray, given: Mapping[str, Table] | None = None
+) -> np.ndarray:
+    """The rows that break a rule, (N,) bool: children, of totals parents; `given`: the tables as they were given."""
+    if rule.kind in COMPARED:
+        return _broken_comparison(rule, rows, parent_N)
+    if rule.kind == "==":
+        return _broken_copy(rule, given or {n: as_table(t, min_rows=0) for n, t in rows.items()}, parent_N)
+    return _broken_total(rule, rows, parent_N)

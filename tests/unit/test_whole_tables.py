@@ -50,6 +50,7 @@ ALLOWED = {
     "fitting/encoded_rows.py encoded": "where there are at most `most_rows`",
     "cli/audit.py to_arrow": "an audit refits hundreds of times, on few rows",
     "cli/audit.py to_pandas": "an audit refits hundreds of times, on few rows",
+    "cli/database.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "data/database.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "data/sources/databases.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "fitting/prepared.py to_arrow": "one column: whose each row is",

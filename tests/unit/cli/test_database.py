@@ -127,6 +127,7 @@ def test_look_tells_keys_and_kinds_of_each_table_and_writes_nothing(folder: Path
     assert "table 'products': 1 rows; in keys: id" in text and "region" in text
     record = json.loads(run("look", folder, "--json").stdout.splitlines()[-1])
     assert set(record["tables"]) == {"customers", "orders", "lines", "products"} and len(record["relations"]) == 3
+    assert record["rules"] == {"orders.day >= customers.since": 1.0}
     refused = run("look", folder, "--rules", "auto")
     assert refused.exit_code == 2 and "--rules is for one table" in refused.output
     assert [p.name for p in tmp_path.iterdir()] == ["shop.db"]

@@ -12,8 +12,10 @@ from outcome import value_of
 from unit.related.shop import RELATIONS, shop
 
 from raysynth import RelationalSynthesizer
+from raysynth.data.database import read_database
 from raysynth.errors import DataError, InputError, ParameterError, SchemaError
 from raysynth.related.opened import open_tables
+from raysynth.related.rules import proposed_rules
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 
 Change = Callable[[dict[str, pd.DataFrame]], object]
@@ -134,3 +136,22 @@ def test_rules_within_a_table_are_found_and_kept_where_that_is_asked(capsys: pyt
         "rules": "auto"}, "root": "patients", "caps": {"stays": 3}}, "'rules', which is no parameter")):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             RelationalSynthesizer(relations=["stays.patient -> patients.id"], **bad).fit(stays())
+
+
+def test_rules_that_nearly_all_rows_keep_are_proposed_with_their_share() -> None:
+    tables = shop(200)
+    lines, orders = tables["lines"].groupby("order"), tables["orders"]
+    tables["orders"] = orders.assign(
+        total=orders.id.map(lines.paid.sum().round(2)).fillna(0.0),
+        n=orders.id.map(lines.size()).fillna(0).astype(int),
+        segment=orders.customer.map(tables["customers"].set_index("id").segment),
+        noise=np.random.default_rng(0).integers(0, 9, len(orders)),
+    )
+    tables["orders"].loc[3, "segment"] = "nobody"
+    schema = DatabaseSchema(tuple(map(TableKeys, tables)), tuple(map(Relation.parse, RELATIONS)))
+    found = {str(rule): share for rule, share in proposed_rules(read_database(tables, schema))}
+    assert set(BROKEN) == set(found)
+    assert found["orders.segment == customers.segment"] == pytest.approx(1 - 1 / len(orders))
+    assert found["orders.n = count(lines)"] == found["orders.total = sum(lines.paid)"] == 1.0
+    public = DatabaseSchema(tuple(TableKeys(n, (), None, n == "customers") for n in tables), schema.relations)
+    assert {str(r) for r, _ in proposed_rules(read_database(tables, public))} == {k for k in BROKEN if "lines" in k}
