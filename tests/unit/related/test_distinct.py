@@ -281,7 +281,7 @@ def test_columns_that_tell_children_apart_without_being_declared_do_so_in_made_r
     assert "apart within their parent by: year+team" in capsys.readouterr().out
     made = model.sample(seed=2)["rows"]
     repeated = made.duplicated(["player", "year", "team"]).mean()
-    assert repeated < 0.02 < tables["rows"].duplicated(["player", "year"]).mean()
+    assert repeated < 0.05 < tables["rows"].duplicated(["player", "year"]).mean(), "0.22 if nothing keeps them apart"
     assert len(made) == pytest.approx(len(tables["rows"]), rel=0.1)
     model.save(tmp_path / "m.raysynth")
     again = load_synthetic_model(tmp_path / "m.raysynth").sample(seed=2)["rows"]
