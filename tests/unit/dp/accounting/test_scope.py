@@ -94,7 +94,7 @@ def test_a_number_of_rows_costs_a_share_of_the_budget(epsilon: float) -> None:
 
 @pytest.mark.parametrize(("epsilon", "k"), [(0.8, 1), (5.0, 3)])
 def test_noised_numbers_cost_a_fiftieth_and_a_hundredth_and_spread_as_they_say(epsilon: float, k: int) -> None:
-    """Of epsilon; a unit has k rows. The standard deviation of 4,000 draws is within 8 % of what is said (5 errors)."""
+    """Of epsilon; a unit has k rows. The standard deviation of 1,500 draws is within 15 % of what is said (5 errors)."""
     scope = PrivacyScope(PrivacyBudget(epsilon, 1e-5), rows_per_unit=k, noise=InsecureSeededNoise(1))
     scope.release_row_count(1000)
     assert scope.n_units == scope.n_rows, "rows, where nothing else was released"
@@ -107,9 +107,9 @@ def test_noised_numbers_cost_a_fiftieth_and_a_hundredth_and_spread_as_they_say(e
     for release, sigma in (("release_row_count", scope.row_count_sigma), ("release_unit_count", 141.42 / epsilon)):
         noise = InsecureSeededNoise(2)
         drawn = [
-            getattr(PrivacyScope(scope.budget, rows_per_unit=k, noise=noise), release)(100_000) for _ in range(4000)
+            getattr(PrivacyScope(scope.budget, rows_per_unit=k, noise=noise), release)(100_000) for _ in range(1500)
         ]
-        assert np.std(drawn) == pytest.approx(sigma, rel=0.08)
+        assert np.std(drawn) == pytest.approx(sigma, rel=0.15)
     assert PrivacyScope(PrivacyBudget(1e-3, 1e-5)).release_unit_count(2) >= 1
 
 
