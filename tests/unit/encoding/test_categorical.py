@@ -251,3 +251,11 @@ def test_other_values_of_a_declared_list_are_of_it_by_its_rows(rows: list[float]
     column = ColumnSchema("c", Kind.CATEGORICAL, "string", categories=("a", "b"))
     values, found = _tail(column, ["a", "b"], np.array(rows), [], {}, 3.0, 1)
     assert values == ["a", "b"] and found.tolist() == weights
+
+
+@pytest.mark.parametrize(("rare", "tail"), [(5, ("a", "b")), (6, ("(rare)",))])
+def test_rare_texts_become_others_while_they_are_a_twentieth_of_the_rows(rare: int, tail: tuple[str, ...]) -> None:
+    """Of 95 others; more of them are a value of their own."""
+    values = [*["a"] * 60, *["b"] * 35, *(f"x{i}" for i in range(rare))]
+    encoder = value_of(lambda: encoder_of(counted(values), rare=5))
+    assert encoder.tail_values == tail and encoder.values == ("a", "b")
