@@ -47,8 +47,6 @@ def dated(
         return table, statistics
     result = with_forms(table, forms)
     again = collect(result.select(list(forms)), label="statistics of dates", check_values=False)
-    if any(again.columns[n].missing > statistics.columns[n].missing for n in forms):
-        return result, collect(result, label="statistics of dates", check_values=False)
     return result, replace(statistics, columns={**statistics.columns, **again.columns})
 
 

@@ -200,3 +200,10 @@ def test_what_is_made_as_it_is_needs_no_calendar() -> None:
     atoms, rows = np.unique(day.astype("datetime64[us]").astype(np.int64), return_counts=True)
     assert value_of(lambda: calendar_of(counts, atoms, rows.astype(float), 1.0, 5)) is None
     assert value_of(lambda: calendar_of(counts, atoms[:9], rows[:9].astype(float), 1.0, 5)) is not None
+
+
+def test_shares_of_a_file_are_made_shares() -> None:
+    calendar = on("month", "day")
+    meta = calendar.to_meta()
+    again = value_of(lambda: Calendar.from_meta({**meta, "shares": [3 * s for s in meta["shares"]]}, calendar.type))
+    assert again is not None and again.shares.tolist() == pytest.approx(calendar.shares.tolist())

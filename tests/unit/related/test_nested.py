@@ -114,6 +114,11 @@ def test_tables_are_opened_with_their_dates_read_and_other_columns_as_they_are()
     tables, schema = visits()
     plain = value_of(lambda: open_tables(tables, schema, {}, "error")).tables["visits"].rows
     assert pa.types.is_temporal(plain["day"].type) and plain["town"].to_pylist() == tables["visits"].town.tolist()
+    named = tables | {"persons": tables["persons"].assign(mail=[f"p{i}@x.org" for i in range(80)])}
+    found = value_of(lambda: open_tables(named, schema, {}, "error")).tables["persons"]
+    assert [c.name for c in found.modelled] == ["age"], "neither the key, which is made, nor personal values"
+    code = {"persons": TableSchema((ColumnSchema("id", Kind.CATEGORICAL, "int64"),))}
+    assert [c.name for c in open_tables(tables, schema, code, "error").tables["persons"].modelled] == ["age"]
     rule = {"visits": TableSchema((), (FixedCombinations(("town", "land")),))}
     ruled = value_of(lambda: open_tables(tables, schema, rule, "error")).tables["visits"].rows
     assert ruled["town"].to_pylist() == tables["visits"].town.tolist() and ruled["day"].equals(plain["day"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from outcome import value_of
 
@@ -15,7 +16,7 @@ from raysynth import SequentialTrees, infer_schema
 from raysynth.constraints import Expression, Unique
 from raysynth.sampling import completion
 from raysynth.sampling.chunks import Piece, SamplingModel
-from raysynth.sampling.completion import _comparable, completed
+from raysynth.sampling.completion import _as_compared, _comparable, completed
 from raysynth.sampling.conditions import ColumnCondition
 
 
@@ -71,6 +72,10 @@ def test_the_rest_follows_from_what_is_known(orders: tuple[pd.DataFrame, Sequent
 def test_numbers_are_compared_as_numbers_and_a_missing_one_as_nan() -> None:
     np.testing.assert_array_equal(_comparable([1, None, 2.5]), [1.0, np.nan, 2.5])
     assert _comparable(["a", None, True]).tolist() == ["a", None, True]
+    for drawn in (pa.array([1, None, 2.5]), pa.chunked_array([[1.0], [None, 2.5]])):
+        np.testing.assert_array_equal(value_of(lambda drawn=drawn: _as_compared(drawn)), [1.0, np.nan, 2.5])
+    for drawn in (pa.array(["a", None]), pa.array(["a", None]).dictionary_encode(), pa.array([True, None])):
+        assert value_of(lambda drawn=drawn: _as_compared(drawn)).tolist() == drawn.to_pylist()
 
 
 @dataclass(frozen=True)

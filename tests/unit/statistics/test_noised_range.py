@@ -390,7 +390,7 @@ def test_digits_are_the_least_beyond_which_few_rows_are() -> None:
     rng = np.random.default_rng(3)
     seen = []
     for _ in range(300):
-        n_rows, sigma = float(rng.choice([100.0, 1000.0])), float(rng.choice([1.0, 19.0, 21.0, 30.0]))
+        n_rows, sigma = float(rng.choice([100.0, 1000.0])), float(rng.choice([1.0, 7.0, 19.0, 21.0, 30.0, 70.0]))
         counts = rng.multinomial(int(n_rows), rng.dirichlet(np.full(9, 0.2))) + sigma * rng.normal(0, 1, 9)
         expected = digits_by_loops(counts, sigma, n_rows)
         assert digits_shown(counts, sigma, n_rows) == expected

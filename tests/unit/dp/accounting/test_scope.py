@@ -94,7 +94,7 @@ def test_a_number_of_rows_costs_a_share_of_the_budget(epsilon: float) -> None:
 
 @pytest.mark.parametrize(("epsilon", "k"), [(0.8, 1), (5.0, 3)])
 def test_noised_numbers_cost_a_fiftieth_and_a_hundredth_and_spread_as_they_say(epsilon: float, k: int) -> None:
-    """Of epsilon; a unit has k rows. The standard deviation of 1,500 draws is within 15 % of what is said (5 errors)."""
+    """Of epsilon; a unit has k rows. The deviation of 1,500 draws is within 15 % of what is said (5 errors)."""
     scope = PrivacyScope(PrivacyBudget(epsilon, 1e-5), rows_per_unit=k, noise=InsecureSeededNoise(1))
     scope.release_row_count(1000)
     assert scope.n_units == scope.n_rows, "rows, where nothing else was released"
