@@ -289,6 +289,9 @@ def test_one_row_that_others_point_to_is_refused_with_what_a_file_can_say(tmp_pa
     assert made["shops"]["town"].tolist() == ["Chur"] and set(made["staff"]["shop"]) == {7}
     with pytest.raises(DataError, match="no table has the 2 rows"):
         RelationalSynthesizer(relations=[], verbose=False).fit({"shops": tables["shops"]})
+    two = {"shops": pd.DataFrame({"id": [7, 9]}), "staff": tables["staff"].assign(shop=[7, 9] * 20)}
+    pair = value_of(lambda: RelationalSynthesizer(relations=keys, seed=1, verbose=False).fit(two))
+    assert not pair.schema_["shops"].reference and len(pair.sample(scale=3.0, seed=1)["shops"]) == 6
 
 
 def test_keys_that_point_nowhere_can_be_missing() -> None:

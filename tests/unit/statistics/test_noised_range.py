@@ -318,6 +318,13 @@ def test_a_range_is_found_in_octaves_and_then_in_parts_of_equally_many_rows() ->
     assert zeros.edges.tolist() == [0.0] and not len(zeros.rows) and len(asked) == 1
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_range_is_found_in_the_outermost_octave(sign: int) -> None:
+    found, _ = released(NUMBER, sign * np.random.default_rng(1).uniform(5e18, 9e18, 4000), 20.0, 4000.0, 10.0)
+    assert 2.0**62 <= np.abs(found.edges).min() <= 5.1e18 and 8.9e18 <= np.abs(found.edges).max() <= 2.0**63
+    assert found.rows.sum() == pytest.approx(4000)
+
+
 def test_a_range_of_times_ends_with_their_type() -> None:
     day = ColumnSchema("d", Kind.DATETIME, "date32[day]")
     found, _ = released(day, np.full(4000, 2.0**31 - 5), 20.0, 4000.0, 10.0)
