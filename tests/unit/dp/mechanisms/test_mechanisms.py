@@ -49,9 +49,13 @@ def test_choices_follow_the_exponential_mechanism() -> None:
 
 @pytest.mark.parametrize(("delta", "most"), [(1e-2, 1), (1e-3, 1), (1e-2, 5)])
 def test_a_value_of_one_unit_passes_with_probability_delta(delta: float, most: int) -> None:
-    own = np.full(1000, float(most))
+    """At most: as often as the noise, a whole number, reaches the threshold."""
+    own, sigma = np.full(1000, float(most)), 4.0 * most
+    k = np.arange(-1000, 1001)
+    weight = np.exp(-0.5 * (k / sigma) ** 2)
+    chance = weight[k >= stability_threshold(4.0, delta, sensitivity=most) - most].sum() / weight.sum()
     passed = sum(len(stable_counts(own, 4.0, delta, NOISE, sensitivity=most)[0]) for _ in range(100))
-    assert stats.binomtest(passed, 100_000, delta).pvalue > 1e-6
+    assert chance <= delta and stats.binomtest(passed, 100_000, chance).pvalue > 1e-6
 
 
 @pytest.mark.parametrize("sigma", [0.8, 3.0, 40.0])
