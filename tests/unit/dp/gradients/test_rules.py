@@ -13,7 +13,7 @@ from unit.dp.gradients.test_clipping import N, check
 
 from raysynth.dp.gradients.record import Recorder
 from raysynth.dp.gradients.release import example_gradients
-from raysynth.dp.gradients.uses import AffineUse, GatherUse, OffsetUse, RepeatedUse, merged
+from raysynth.dp.gradients.uses import AffineUse, GatherUse, OffsetUse, merged
 
 Forward = Callable[["Weights", Tensor], Tensor]
 
@@ -122,28 +122,27 @@ def test_frozen_weights_need_no_part_and_constants_are_none() -> None:
     assert [plain.number(w) for w in (network.w, network.frozen, network.w)] == [0, 1, 0]
 
 
-def test_uses_of_one_weight_are_joined_in_one_way_or_not_at_all() -> None:
+@pytest.mark.parametrize("members", [1, 2])
+def test_uses_of_one_weight_are_joined_in_one_way_or_not_at_all(members: int) -> None:
     rng = torch.Generator().manual_seed(3)
-    shape, n = torch.Size([4, 2]), 6
+    n, shape = 6, torch.Size([members, 4, 2])
 
-    def affine(weight: int, bias: int | None = None, members: int = 1, first: bool = False) -> AffineUse:
-        inputs, grads = torch.randn(members, n, 4, generator=rng), torch.randn(members, n, 2, generator=rng)
-        return AffineUse(inputs, grads, weight, shape, bias, None if bias is None else torch.Size([2]), first)
+    def affine(weight: int, bias: int | None = None, first: bool = False) -> AffineUse:
+        inputs = torch.randn(members, n, 1, 4, generator=rng)
+        grads = torch.randn(members, n, 1, 2, generator=rng)
+        return AffineUse(inputs, grads, weight, shape, bias, None if bias is None else torch.Size([members, 2]), first)
 
-    one, two = affine(0, 1), affine(0, 1)
-    (joined,) = value_of(lambda: merged([one, two]))
-    assert isinstance(joined, RepeatedUse)
-    per = torch.einsum(
-        "bni,bno->nio", torch.cat([one.inputs_BNI, two.inputs_BNI]), torch.cat([one.grads_BNO, two.grads_BNO])
-    )
-    bias = one.grads_BNO[0] + two.grads_BNO[0]
-    torch.testing.assert_close(
-        joined.squared_norms(), per.square().sum((1, 2)) + bias.square().sum(1), rtol=1e-4, atol=1e-4
-    )
+    uses = [affine(0, 1), affine(0, 1), affine(0, 1)]
+    (joined,) = value_of(lambda: merged(uses))
+    assert isinstance(joined, AffineUse)
+    per = sum(torch.einsum("bni,bno->nbio", u.inputs_BNTI[:, :, 0], u.grads_BNTO[:, :, 0]) for u in uses)
+    bias = sum(u.grads_BNTO[:, :, 0].transpose(0, 1) for u in uses)
+    expected = per.square().sum((1, 2, 3)) + bias.square().sum((1, 2))  # type: ignore[union-attr]
+    torch.testing.assert_close(joined.squared_norms(), expected, rtol=1e-4, atol=1e-4)
     factor = torch.rand(n, generator=rng)
     sums = joined.weighted_sums(factor)
-    torch.testing.assert_close(sums[0], torch.einsum("nio,n->io", per, factor))
-    torch.testing.assert_close(sums[1], factor @ bias)
+    torch.testing.assert_close(sums[0], torch.einsum("nbio,n->bio", per, factor))
+    torch.testing.assert_close(sums[1], torch.einsum("nbo,n->bo", bias, factor))
     offsets = [OffsetUse(torch.randn(n, 3, generator=rng), 0, torch.Size([3])) for _ in range(3)]
     (added,) = value_of(lambda: merged(offsets))
     torch.testing.assert_close(added.squared_norms(), sum(o.grads_NX for o in offsets).square().sum(1))  # type: ignore[union-attr]
@@ -154,13 +153,11 @@ def test_uses_of_one_weight_are_joined_in_one_way_or_not_at_all() -> None:
     ]
     (gathered,) = value_of(lambda: merged(gathers))
     assert isinstance(gathered, GatherUse) and gathered.index_PN.shape == (3, n)
-    apart = value_of(lambda: merged([affine(0), affine(1), affine(2, 3)]))
-    assert len(apart) == 3
+    assert len(value_of(lambda: merged([affine(0), affine(1), affine(2, 3)]))) == 3
     for wrong, said in (
         ([affine(0), affine(0, first=True)], "several ways"),
         ([affine(0), offsets[0]], "several ways"),
         ([affine(0, 2), affine(1, 2)], "shared between layers"),
-        ([affine(0, members=2), affine(0, members=2)], "a batched product meets its weight more than once"),
     ):
         with pytest.raises(TypeError, match=said):
             merged(wrong)
