@@ -117,9 +117,10 @@ def in_words(verdict: Verdict, risk: float) -> str:
         return "not measured"
     if not verdict.found:
         return "no gain shown"
-    if verdict.few_exposed and (verdict.on_few or risk < SLIGHT):
+    undecided = verdict.on_few or (verdict.gain.value > NEGLIGIBLE and not verdict.gain.low > NEGLIGIBLE)
+    if verdict.few_exposed and (undecided or risk < SLIGHT):
         return "gain on few rows"
-    if verdict.on_few or (verdict.gain.value > NEGLIGIBLE and not verdict.gain.low > NEGLIGIBLE):
+    if undecided:
         return "not decided"
     return "slight gain" if risk < SLIGHT else "clear gain" if risk < LARGE else "large gain"
 

@@ -114,6 +114,13 @@ def test_words_follow_the_size_of_the_effect(p: float, risk: float, words: str) 
     assert in_words(Verdict(p, gain=gain), risk) == words
 
 
+def test_few_rows_that_are_surely_told_decide_where_the_mean_does_not() -> None:
+    mean, few = Estimate(0.059, 0.012, 0.106), Estimate(0.84, 0.65, 0.95)
+    assert in_words(Verdict(0.001, 0.001, mean, few), 0.118) == "gain on few rows"
+    assert in_words(Verdict(0.001, 0.001, mean, Estimate(0.74, 0.49, 0.9)), 0.118) == "not decided"
+    assert in_words(Verdict(0.001, 0.001, Estimate(0.079, 0.033, 0.126), few), 0.158) == "clear gain"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_what_few_targets_do_not_decide_as_many_as_are_told_do(seed: int) -> None:
     """A gain of .2 in AUC; with four times the rows that are told its interval lies above what is allowed."""
