@@ -32,18 +32,20 @@ def test_a_rule_that_names_its_key_means_that_one() -> None:
 
 def test_blocks_and_what_they_share_have_streams_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
+    scales: list[float] = []
 
     def made(models: Any, roots: Any, scale: Any, referenced: Any, rng: np.random.Generator, *shares: Any) -> Any:
         drawn.append(rng.random())
+        scales.append(scale)
         return {}
 
     monkeypatch.setattr(writing, "make_tables", made)
     model: Any = SimpleNamespace(tables={}, roots={}, references={})
-    blocks = Blocks(model, Request({}, 1.0, 5), 3, frozenset())
+    blocks = Blocks(model, Request({}, 1.5, 5), 3, frozenset())
     common = blocks.made_once()
     for index in range(3):
         blocks.block(index, common)
-    assert len({*drawn}) == 4
+    assert len({*drawn}) == 4 and scales == [1.5, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,8 @@ def test_a_range_is_found_in_the_outermost_octave(sign: int) -> None:
     found, _ = released(NUMBER, sign * np.random.default_rng(1).uniform(5e18, 9e18, 4000), 20.0, 4000.0, 10.0)
     assert 2.0**62 <= np.abs(found.edges).min() <= 5.1e18 and 8.9e18 <= np.abs(found.edges).max() <= 2.0**63
     assert found.rows.sum() == pytest.approx(4000)
+    beyond, _ = released(NUMBER, sign * np.random.default_rng(1).uniform(1e19, 1.7e19, 4000), 20.0, 4000.0, 10.0)
+    assert np.abs(beyond.edges[[0, -1]]).tolist() == [2.0**63, 2.0**64][::sign]
 
 
 def test_a_range_of_times_ends_with_their_type() -> None:
