@@ -131,6 +131,25 @@ def test_times_of_the_day_are_learned_where_there_are_some_on_several_days() -> 
         assert value_of(lambda values=values: located._has_times(values)) == has
 
 
+def test_times_of_keys_that_are_places_are_parted_on_both_sides() -> None:
+    """Of a child's key, and of a parent's key that another table points to; other times are left."""
+    hours = pa.array([5, 86_400 + 7], pa.timestamp("s"))
+    rows = pa.table({"hour": hours, "at": hours, "other": hours, "n": [1, 2]})
+    weather = Relation("weather", "flights", ("place", "hour"), ("from", "at"))
+    flights: Any = SimpleNamespace(name="flights", located=(weather,))
+    above: Any = SimpleNamespace(name="weather", located=())
+    plans = (above, flights)
+    child = value_of(
+        lambda: located.parted_times(flights, plans, rows.append_column("from", pa.array(["a", "b"])), set())
+    )
+    assert child == {"at"}
+    parent = value_of(
+        lambda: located.parted_times(above, plans, rows.append_column("place", pa.array(["a", "b"])), set())
+    )
+    assert parent == {"hour"}
+    assert located.parted_times(above, plans, rows.append_column("place", pa.array(["a", "b"])), {"hour"}) == set()
+
+
 def test_the_nearest_parent_is_by_deviations_and_never_of_another_category() -> None:
     parents = pa.table({"place": ["a", "a", "b", "b", None], "hour": [0.0, 10.0, 0.0, 10.0, 3.0]})
     keys = pa.table({"place": ["a", "b", "b", "c"], "hour": [4.0, 6.0, 1e3, 9.0]})

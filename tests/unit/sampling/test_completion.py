@@ -16,7 +16,7 @@ from raysynth import SequentialTrees, infer_schema
 from raysynth.constraints import Expression, Unique
 from raysynth.sampling import completion
 from raysynth.sampling.chunks import Piece, SamplingModel
-from raysynth.sampling.completion import _as_compared, _comparable, completed
+from raysynth.sampling.completion import _as_compared, _comparable, _same, completed
 from raysynth.sampling.conditions import ColumnCondition
 
 
@@ -76,6 +76,11 @@ def test_numbers_are_compared_as_numbers_and_a_missing_one_as_nan() -> None:
         np.testing.assert_array_equal(value_of(lambda drawn=drawn: _as_compared(drawn)), [1.0, np.nan, 2.5])
     for drawn in (pa.array(["a", None]), pa.array(["a", None]).dictionary_encode(), pa.array([True, None])):
         assert value_of(lambda drawn=drawn: _as_compared(drawn)).tolist() == drawn.to_pylist()
+
+
+def test_a_missing_value_is_the_same_as_a_missing_one_alone() -> None:
+    left, right = pa.chunked_array([[1, None], [None, 3]]), pa.array([1, 2, None, None])
+    assert value_of(lambda: _same(left, right)).tolist() == [True, False, True, False]
 
 
 @dataclass(frozen=True)

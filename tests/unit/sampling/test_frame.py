@@ -134,6 +134,9 @@ def test_a_missing_value_stays_missing_where_the_declared_dtype_has_none(
     ("column", "values", "dtype"),
     [
         (ColumnSchema("c", Kind.CONTINUOUS, "double"), [1.5, None], "float64"),
+        (ColumnSchema("c", Kind.CONTINUOUS, "int64"), [1, None], "Int64"),
+        (ColumnSchema("c", Kind.CONTINUOUS, "int64", pandas_dtype="int64"), [1, None], "Int64"),
+        (ColumnSchema("c", Kind.CONTINUOUS, "int64", pandas_dtype="float64"), [1, None], "float64"),
         (ColumnSchema("c", Kind.CATEGORICAL, "string", pandas_dtype="category"), ["b", "a", "b"], "category"),
         (ColumnSchema("c", Kind.CATEGORICAL, "int64", pandas_dtype="category"), [3, None, 1], "category"),
     ],

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from outcome import value_of
 
 from raysynth.statistics import text as module
 from raysynth.statistics.table_statistics import BooleanSummary
@@ -81,6 +82,19 @@ def test_above_the_cap_the_error_is_bounded_and_the_sample_exact(
     np.testing.assert_array_equal(summary.sampled.hashes, whole.sampled.hashes)
     for value, count in zip(summary.sampled.values.to_pylist(), summary.sampled.counts, strict=True):
         assert true[value] == count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_above_the_cap_the_rarest_go_and_as_much_of_all_others(seed: int, small_caps: None) -> None:
+    """Sixteen counters stay at most: the largest count that must go is taken off each."""
+    rng = np.random.default_rng(seed)
+    rows = {f"v{i}": int(n) for i, n in enumerate(rng.permutation(np.arange(41) * 3 + 1))}
+    summary = value_of(lambda: summary_of([v for v, n in rows.items() for _ in range(n)]))
+    cut = sorted(rows.values())[41 - 16 - 1]
+    counts = summary.categories()
+    assert counts.count_error == cut == 73
+    assert dict(zip(counts.values, counts.counts, strict=True)) == {v: n - cut for v, n in rows.items() if n > cut}
+    assert counts.other == sum(rows.values()) - sum(n - cut for n in rows.values() if n > cut)
 
 
 @pytest.mark.statistical

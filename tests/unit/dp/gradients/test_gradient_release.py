@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from outcome import value_of
 from torch import Tensor, nn
 
 from raysynth.dp.gradients.release import DpSgdPlan, ExampleGradients, GradientRelease, clipped_sum, example_gradients
@@ -101,6 +102,10 @@ def test_micro_batches_add_up_and_get_noise_once() -> None:
     add_examples(whole, example_gradients(net, lambda: net(x).sum(1), 9))
     for rows in x.split(4):
         add_examples(parts, example_gradients(net, lambda rows=rows: net(rows).sum(1), len(rows)))
+    laid = clipped_sum(example_gradients(net, lambda: net(x).sum(1), 9).uses, PLAN.clip).sums
+    assert GradientRelease(PLAN, n_workers=1, sum_over_workers=lambda t: None, noise=Silent()).exact_sum is None
+    for release in (whole, parts):
+        torch.testing.assert_close(value_of(lambda r=release: r.exact_sum), torch.cat([s.flatten() for s in laid]))
     for a, b in zip(whole.noised_mean(), parts.noised_mean(), strict=True):
         torch.testing.assert_close(a, b)
 

@@ -61,6 +61,10 @@ def over(x: Tensor, members: int) -> Tensor:
             lambda net, x: functional.linear(over(x, 2).transpose(0, 1), net.w, net.b).flatten(1),
             {"w": (3, 5), "b": (3,)},
         ),
+        (
+            lambda net, x: (over(over(x, 3), 2).permute(2, 0, 1, 3) + net.b).flatten(1),
+            {"b": (1, 1, 1, 5)},
+        ),
         (lambda net, x: (over(x, 4) + net.b).transpose(0, 1).flatten(1), {"b": (4, 1, 5)}),
     ],
 )

@@ -16,6 +16,7 @@ from raysynth.dp.mechanisms.histogram import (
     level_sizes,
     merged_runs,
     simplex,
+    unbiased_mean,
     with_ends,
 )
 
@@ -154,3 +155,30 @@ def test_three_levels_of_different_noise_are_weighted_by_their_variances(seed: i
     found = value_of(lambda: consistent(levels))
     for width, level in zip((1, 16, 256), found, strict=True):
         np.testing.assert_allclose(level, np.add.reduceat(expected, np.arange(0, 300, width)), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_leaves", [40, 300])
+def test_a_mean_by_noised_counts_has_no_bias_and_the_least_noise(n_leaves: int) -> None:
+    """Values far from zero; 2,000 draws: the mean within 5 standard errors, their deviation within 8 %."""
+    rng = np.random.default_rng(n_leaves)
+    values = np.sort(rng.uniform(900, 1000, n_leaves))
+    leaves, sigma = rng.integers(0, 9, n_leaves).astype(float), 6.0
+    total, exact = leaves.sum(), exact_levels(leaves)
+    mean, noise, per_row = value_of(lambda: unbiased_mean([LevelCounts(c, sigma) for c in exact], values, total))
+    assert mean == pytest.approx(leaves @ values / total)
+    drawn = [
+        unbiased_mean([LevelCounts(c + sigma * rng.normal(size=len(c)), sigma) for c in exact], values, total)[0]
+        for _ in range(2000)
+    ]
+    assert np.mean(drawn) == pytest.approx(mean, abs=5 * noise / 2000**0.5)
+    assert np.std(drawn) == pytest.approx(noise, rel=0.08)
+    spread = np.vstack([np.eye(n_leaves), *((np.arange(n_leaves) // FAN_OUT**d == np.arange(len(c))[:, None])
+                        for d, c in enumerate(exact[1:], 1))]).astype(float)  # fmt: skip
+    covariance = sigma**2 * np.linalg.inv(spread.T @ spread)
+
+    def noise_at(m: float) -> float:
+        return float(np.sqrt((values - m) @ covariance @ (values - m))) / total
+
+    assert noise == pytest.approx(min(noise_at(m) for m in np.linspace(880, 1020, 2801)), rel=1e-6)
+    more = unbiased_mean([LevelCounts(c, sigma) for c in exact], values, total + 1)[0]
+    assert mean - more == pytest.approx(per_row, rel=0.05, abs=1e-9)
