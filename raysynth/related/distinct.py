@@ -1,7 +1,7 @@
 """Keys that do not repeat among made rows, though models of rows know nothing of them.
 
-Of the children of a parent those families are kept that repeat fewest keys; rows that still repeat one give way to rows
-of the other families, numbers and times are moved to the next free ones, rows whose parents were matched exchange them,
+Of several families of a parent one is kept that repeats few keys; rows that still repeat one give way to rows of the
+others, numbers and times are moved to the next free ones, rows whose parents were matched exchange them,
 and what is left over goes. Columns that tell the children of a parent apart though nobody declared them a key
 (`nested.py`) are kept apart so, too, but for them no value is moved and no row goes. Shape legend: N rows.
 """
@@ -62,13 +62,14 @@ class FamilyKeys:
     def _sets(self) -> tuple[tuple[str, ...], ...]:
         return (*self.keys, *self.found)
 
-    def repeated(self, rows: pa.Table, parent_N: np.ndarray, declared: bool = True) -> np.ndarray:
+    def repeated(self, rows: pa.Table, parent_N: np.ndarray, *, declared: bool = False) -> np.ndarray:
         """Whether each row repeats a key of an earlier one, (N,) bool; without a parent none of a parent's rows.
 
-        `declared`: the keys, else what was found beside them.
+        `declared`: these keys alone count, and not what was found beside them.
         """
         result = np.zeros(len(parent_N), bool)
-        for own, of_one in self.keys.items() if declared else dict.fromkeys(self.found, True).items():
+        for own in self.keys if declared else self._sets:
+            of_one = self.keys.get(own, True)
             held = (parent_N >= 0) | (not of_one)
             later = repeats([parent_N * of_one, *(codes(rows.column(c))[0] for c in own)])
             result[later[held[later]]] = True
@@ -88,7 +89,7 @@ class FamilyKeys:
         others = np.setdiff1d(np.arange(len(parent_N)), kept)
         order = np.append(kept, others)
         shown, parent_N = rows.take(pa.array(order)), parent_N[order]
-        repeated = self.repeated(shown, parent_N) | self.repeated(shown, parent_N, declared=False)
+        repeated = self.repeated(shown, parent_N)
         lost, free = np.flatnonzero(repeated[: len(kept)]), len(kept) + np.flatnonzero(~repeated[len(kept) :])
         moving = [next((c for c in own if c in self.movable), None) for own in self._sets]
         stay = {c for own, one in zip(self._sets, moving, strict=True) for c in own if one is not None and c != one}
@@ -109,7 +110,7 @@ class FamilyKeys:
                 moved = _moved(numbers(rows.column(name)), numbered(group), (parent_N >= 0) | (not of_one))
                 place = rows.column_names.index(name)
                 rows = rows.set_column(place, name, of_type(moved, self.movable[name]))
-        return rows, np.flatnonzero(~self.repeated(rows, parent_N))
+        return rows, np.flatnonzero(~self.repeated(rows, parent_N, declared=True))
 
 
 def _moved(x_N: np.ndarray, group_N: np.ndarray, held_N: np.ndarray) -> np.ndarray:

@@ -24,8 +24,9 @@ from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
 TRIED = 8  # families for each parent whose children are summarised in its row
-REPEAT = 1e9  # how far a key that repeats brings a family from what its parent's row says
-FOUND_REPEAT = 1.0  # the same where nobody declared the key
+REPEAT = (
+    1.0  # how far a row that repeats a key, and may have to give way, brings a family from what its parent's row says
+)
 MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
 NONE = np.empty(0, np.int64)
 
@@ -164,8 +165,8 @@ def _tried(
     keys: FamilyKeys,
     rng: np.random.Generator,
 ) -> tuple[pa.Table, pa.Table]:
-    """What the children of some parents see of their ancestors, and these: of `tries` families one of those that repeat
-    the fewest keys, the nearest, without rows that repeat one as far as the other families have others."""
+    """What the children of some parents see of their ancestors, and these: the nearest of `tries` families, where rows
+    that repeat a key give way as far as the other families have others."""
     assert model.plan.primary is not None
     each = pa.array(np.tile(own_P, tries))
     above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
@@ -173,10 +174,8 @@ def _tried(
     context, rows = _children(model, above, model.plan.primary.parent, family, rng)
     if tries == 1:
         return context, rows
-    apart = np.zeros(len(family.number))
-    for declared, weight in ((True, REPEAT), (False, FOUND_REPEAT)):
-        repeated = family.parent[keys.repeated(rows, family.parent, declared)]
-        apart += np.bincount(repeated, minlength=len(apart)) * weight
+    repeated = family.parent[keys.repeated(rows, family.parent)]
+    apart = np.bincount(repeated, minlength=len(family.number)) * REPEAT
     if model.summaries is not None:
         asked = {n: above.rows.column(n) for n in above.rows.column_names}
         apart += model.summaries.apart(rows, asked, family.parent)
