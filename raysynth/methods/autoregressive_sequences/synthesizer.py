@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from raysynth.training.loop import TrainResult, TrainSettings
 
 ROWS_OF_BATCH = (256, 1024)
-PRIVATE_EPOCHS = 20
+PRIVATE_EPOCHS, PRIVATE_RATE = 20, 5.0
 STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
 
 
@@ -62,7 +62,9 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     With `epsilon` the guarantee is by sequence, as of `TimeSeriesGAN`: declare `sequence_length` and `static_columns`
     of a table. Numbers are bins then, nothing is held back, the network of rows is taught by DP-SGD, and a Bayesian
-    network learns the sequences' own columns (`methods/sequences/private.py`).
+    network learns the sequences' own columns (`methods/sequences/private.py`). Noise grows with the number of weights
+    and steps are few, so `units`, `width`, `hidden` and `n_bins` are a quarter of what is given (at least 8, or what is
+    given), `learning_rate` is five times it, and there is neither dropout nor weight decay.
     """
 
     method: ClassVar[str] = "autoregressive_sequences"
@@ -110,7 +112,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _encoder_options(self) -> dict[str, Any]:
-        return {"n_bins": self.n_bins}
+        return {"n_bins": _within_budget(self.n_bins)}
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer
@@ -212,12 +214,17 @@ class AutoregressiveSequences(SequenceSynthesizer):
         from raysynth.methods.autoregressive_sequences.network import SequenceCodes
         from raysynth.methods.autoregressive_sequences.recipe import SequenceJob
 
-        dropout, decay = (self.dropout, self.weight_decay) if plan is None else (0.0, 0.0)
+        sizes, rate = (self.units, self.width, self.hidden), self.learning_rate
+        dropout, decay = self.dropout, self.weight_decay
+        if plan is not None:
+            sizes, rate = tuple(map(_within_budget, sizes)), min(1.0, PRIVATE_RATE * rate)
+            dropout, decay = 0.0, 0.0
+        units, width, hidden = sizes
         return SequenceJob(
             SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context)),
-            NetworkSettings(self.width, self.hidden, self.layers, dropout),
-            self.units,
-            AnyOrderSettings(learning_rate=self.learning_rate, weight_decay=decay, total_steps=steps),
+            NetworkSettings(width, hidden, self.layers, dropout),
+            units,
+            AnyOrderSettings(learning_rate=rate, weight_decay=decay, total_steps=steps),
             coded.frequencies,
             coded.knots_VQ,
             passes,
@@ -237,3 +244,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
         same = (form.cardinalities, form.fixed_codes, form.number_columns)
         context = self.sampler_.codes.context == vector_layout(self.context_encoder_)
         return context and same == (own.cardinalities, own.fixed_codes, own.number_columns)
+
+
+def _within_budget(size: int) -> int:
+    """Of a network, or bins, under a budget."""
+    return min(size, max(8, size // 4))
