@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from raysynth.training.loop import TrainResult, TrainSettings
 
 ROWS_OF_BATCH = (256, 1024)
-PRIVATE_EPOCHS, PRIVATE_RATE = 20, 5.0
+PRIVATE_EPOCHS, PRIVATE_RATE = 20, 10.0
 STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
 
 
@@ -64,7 +64,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     of a table. Numbers are bins then, nothing is held back, the network of rows is taught by DP-SGD, and a Bayesian
     network learns the sequences' own columns (`methods/sequences/private.py`). Noise grows with the number of weights
     and steps are few, so `units`, `width`, `hidden` and `n_bins` are a quarter of what is given (at least 8, or what is
-    given), `learning_rate` is five times it, and there is neither dropout nor weight decay.
+    given), `learning_rate` is ten times it, and there is neither dropout nor weight decay.
     """
 
     method: ClassVar[str] = "autoregressive_sequences"

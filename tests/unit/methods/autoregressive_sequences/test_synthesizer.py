@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from raysynth import AutoregressiveSequences
+from raysynth.evaluation.sequence_metrics import autocorrelations, pair_arrays
 
 QUICK: dict[str, Any] = {"epochs": 3, "units": 16, "width": 16, "hidden": 8, "seed": 3, "verbose": False}
 SMALL: dict[str, Any] = {"units": 24, "width": 24, "hidden": 12, "dropout": 0.1, "seed": 0, "verbose": False}
@@ -107,3 +109,21 @@ def test_sequences_of_one_row(visits: pd.DataFrame) -> None:
     frame = visits.drop_duplicates("patient")
     made = AutoregressiveSequences(sequence_key="patient", **QUICK).fit(frame).sample(30)
     assert len(made) == 30 and made["patient"].nunique() == 30
+
+
+@pytest.mark.statistical
+def test_within_a_budget_it_learns_how_steps_hang_together() -> None:
+    """Waves of two features at epsilon 3: autocorrelations differ by less than a third of what independent steps show.
+
+    Noise is fresh; in three fits the difference was .055, .063 and .074, of .50.
+    """
+    rng = np.random.default_rng(0)
+    phase, height = rng.uniform(0, 2 * np.pi, (1500, 1, 1)), rng.uniform(0.5, 1, (1500, 1, 2))
+    waves = 10 + height * np.sin(np.arange(12)[None, :, None] / 2 + phase)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # delta over the noised number of sequences
+        model = AutoregressiveSequences(epsilon=3.0, delta=1e-5, verbose=False).fit(waves)
+    made, shuffled = model.sample(1000, seed=0), rng.permuted(waves, axis=1)
+    real, learned, independent = (autocorrelations(pair_arrays(waves, x)[1], 3) for x in (waves, made, shuffled))
+    assert np.abs(learned - real).mean() < 0.3 * np.abs(independent - real).mean()
+    assert abs(made.mean() - waves.mean()) < 0.1 and 0.8 < made.std() / waves.std() < 1.2
