@@ -46,6 +46,8 @@ def train_sequences(
         remove_abandoned(folder)
     start = None if model._resume is None else latest_checkpoint(model._resume)
     n, epochs = len(rows), job.settings.epochs
+    if job.plan is not None:  # the number of sequences that was released: the true one is private
+        n = round(job.plan.expected_batch / job.plan.sampling_rate)
     if model.scaling_config is None:
         store = local_store(model.run_config, model._resume, start)
         watch = watching(model, epochs, fitted)
