@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -295,3 +296,15 @@ def test_a_fitted_family_has_the_shape_of_the_values_and_keeps_what_is_heaped() 
     x = np.linspace(-3, 3, 200)
     normal = SmoothDistribution(x[:-1], x[1:], np.diff(stats.norm.cdf(x)) / np.diff(stats.norm.cdf(x)).sum(), 0.0, None)
     assert parametric(normal)[1] in ("norm", "t", "beta", "gamma", "lognorm", "weibull_min")
+
+
+def test_many_rows_are_a_thousand_cells_and_a_value_of_each_two_thousandth_is_an_atom() -> None:
+    edges = np.arange(10_241.0)
+    fine = NumericDistribution(edges[:-1], edges[1:], np.full(10_240, 10), 0.0, 0.0, 1.0, None, False, 0.0)
+    d = value_of(lambda: smooth(fine, 1))
+    assert len(d.low) == 1024 and d.share == pytest.approx(1 / 1024)
+    heaps = np.full(10_240, 10)
+    heaps[[500, 900]] = 53, 51
+    single = replace(fine, counts=heaps, high=np.where(heaps > 10, edges[:-1], edges[1:]))
+    atoms = value_of(lambda: smooth(single, 1))
+    assert heaps.sum() * 0.0005 > 51 and atoms.low[atoms.low == atoms.high].tolist() == [500.0]
