@@ -130,6 +130,7 @@ class CategoricalEncoder:
         """Itself; raises `ModelFileError` where its parts do not fit together."""
         tail = () if self.tail_shares is None else self.tail_shares
         fits = self.shares.shape == (self.cardinality,) and len(tail) == len(self.tail_values)
+        fits = fits and all(len(set(listed)) == len(listed) for listed in (self.values, self.tail_values))
         if not fits or self.cardinality > MOST_VALUES + 2 or not _are_shares(self.shares) or not _are_shares(tail):
             raise ModelFileError(
                 f"the encoder of column '{self.name}' in the model file is inconsistent; refit the model"

@@ -287,6 +287,9 @@ CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "missing is text": (json_change(lambda m: {**m, "model": {"missing": "none", "families": {}}}), ""),
     "key is text": (json_change(lambda m: {**m, "identifier_key": "k"}), ""),
     "more categories": (json_change(lambda m: m["encoder"]["columns"][0]["state"]["values"].append("new")), "town"),
+    "a category twice": (
+        json_change(lambda m: m["encoder"]["columns"][0]["state"].update(values=["Bonn", "Bonn", "ü€"])), "town"
+    ),
     "correlation cut": (array_change("model.correlation", lambda a: a[:-1]), ""),
     "correlation flat": (array_change("model.correlation", lambda a: a.ravel()), ""),
     "correlation not finite": (array_change("model.correlation", lambda a: a * np.nan), ""),
