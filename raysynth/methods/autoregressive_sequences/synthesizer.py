@@ -214,12 +214,11 @@ class AutoregressiveSequences(SequenceSynthesizer):
         from raysynth.methods.autoregressive_sequences.network import SequenceCodes
         from raysynth.methods.autoregressive_sequences.recipe import SequenceJob
 
-        sizes, rate = (self.units, self.width, self.hidden), self.learning_rate
-        dropout, decay = self.dropout, self.weight_decay
+        units, width, hidden = self.units, self.width, self.hidden
+        rate, dropout, decay = self.learning_rate, self.dropout, self.weight_decay
         if plan is not None:
-            sizes, rate = tuple(map(_within_budget, sizes)), min(1.0, PRIVATE_RATE * rate)
-            dropout, decay = 0.0, 0.0
-        units, width, hidden = sizes
+            units, width, hidden = (_within_budget(size) for size in (units, width, hidden))
+            rate, dropout, decay = min(1.0, PRIVATE_RATE * rate), 0.0, 0.0
         return SequenceJob(
             SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context)),
             NetworkSettings(width, hidden, self.layers, dropout),
