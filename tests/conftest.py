@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before any import of numpy or torch: workers fighting for cores take longer
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -68,7 +69,9 @@ def processes_of(home: str) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests marked 'slow' run only where `-m` speaks of them."""
+    """Tests marked 'slow' run only where `-m` speaks of them. No example fails since the machine does other things."""
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
     chosen = config.option.markexpr
     if "slow" not in chosen:
         config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
