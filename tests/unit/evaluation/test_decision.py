@@ -135,6 +135,18 @@ def test_a_figure_whose_interval_holds_what_is_allowed_accuses_nobody_and_says_h
     assert page.count('<span class="badge">not decided</span>') == 1
 
 
+@pytest.mark.parametrize(("half_width", "answer"), [(0.02, "no"), (0.2, "with care")])
+def test_few_test_rows_refuse_no_table_to_learn_from(
+    results: EvaluationResults, half_width: float, answer: str
+) -> None:
+    """Of what real rows teach 57 % is kept by the figure, all of it by the upper end of a wide interval."""
+    (target,) = results.efficacy
+    kept = Estimate(0.7, 0.7 - half_width, 0.7 + half_width)
+    model = replace(target.models[0], real=Estimate(0.85, 0.8, 0.9), synthetic=kept)
+    found = replace(results, efficacy=(replace(target, guess=0.5, models=(model,)),))
+    assert purposes(found)[1].answer == answer
+
+
 def test_no_epsilon_makes_up_for_a_large_delta(results: EvaluationResults) -> None:
     """A mechanism that publishes the whole table with probability one half has any epsilon, and delta .5."""
     found = replace(with_checks(results, True), spent=spent(0.1, delta=0.5))
