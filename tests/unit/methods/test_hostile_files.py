@@ -83,7 +83,7 @@ def changed(content: ModelContent, rng: np.random.Generator) -> tuple[ModelConte
     if how == "gone":
         del where[key]
     elif how == "twice" and isinstance(old, list | str):
-        where[key] = old + old
+        where[key] = old * 2
     elif how == "other":
         inside, at = known[rng.integers(len(known))]
         where[key] = copy.deepcopy(inside.get(at) if isinstance(inside, dict) else inside[min(at, len(inside) - 1)])
