@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,9 +22,19 @@ from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.fitting.private_run import Releases
-    from raysynth.methods.sequences.private import PrivateSequences
+    from raysynth.fitting.private_run import PrivateRun, Releases
+
+
+class UnderBudget(Protocol):
+    """Prepared rows or sequences that may be under a budget, and the record of a fit that is kept."""
+
+    @property
+    def privacy(self) -> PrivacyScope | None:
+        """What pays; None without a budget."""
+
+    @property
+    def private_run(self) -> PrivateRun | None:
+        """None where nothing is kept."""
 
 
 def private_batch_size(n_units: int) -> int:
@@ -33,7 +43,7 @@ def private_batch_size(n_units: int) -> int:
 
 
 def charged_plan(
-    prepared: Prepared | PrivateSequences,
+    prepared: UnderBudget,
     released: str,
     *,
     batch_size: int,
@@ -44,7 +54,7 @@ def charged_plan(
     """A plan of DP-SGD that spends all that is left, already in the ledger; a fit that goes on has its earlier one.
 
     Args:
-        prepared: a table under a budget, after its statistics.
+        prepared: under a budget, after its statistics.
         released: what is released, for the ledger.
         batch_size: expected rows of a batch; all units in each step where there are fewer.
         epochs: passes over the units.

@@ -161,10 +161,9 @@ def _rows_of_persons(rows: pa.Table, unit: str, most: int) -> int:
 
 
 def _sequence_units(model: SequenceSynthesizer, data: Any, given: Mapping[str, Any] | None) -> Units:
-    from raysynth.methods.sequences.private_tables import check_private
     from raysynth.methods.sequences.synthesizer import is_array
 
-    check_private(model)
+    model.check_private()
     if is_array(data):
         return _array_units(model, np.asarray(data), given)
     rows = _plain_rows(data)

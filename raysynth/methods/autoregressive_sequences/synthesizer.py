@@ -136,6 +136,11 @@ class AutoregressiveSequences(SequenceSynthesizer):
         coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
         return self._trained(self._job(coded, tables, coders, seed), coded, fitted)
 
+    def _fit_privately(self, data: Any) -> Fitted:
+        from raysynth.methods.sequences.private import fit_privately
+
+        return fit_privately(self, data, self._train_privately)
+
     def _train_privately(self, opened: PrivateSequences) -> Fitted:
         coded = steps_of_codes(opened.rows, opened.coders.step)
         return self._trained(self._private_job(coded, opened), coded, opened.fitted)

@@ -25,6 +25,7 @@ summaries where they are released, and DP-SGD is calibrated to spend whatever th
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
 from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.method import OpenedTable
-from raysynth.fitting.opening import fit_opened, kept_run, privacy_scope
+from raysynth.fitting.opening import earlier_run, fit_opened, kept_run, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.private_run import as_json
 from raysynth.fitting.released_schema import pay_for_schema
@@ -121,6 +122,22 @@ class PrivateSequences:
         """An array of the method that the fit which this one resumes has released."""
         run = self.private_run
         return None if run is None or run.releases is None else run.releases[1].get(f"own.{name}")
+
+
+def fit_privately(model: SequenceSynthesizer, data: Any, train: Callable[[PrivateSequences], Fitted]) -> Fitted:
+    """Releases, then DP-SGD with the rest.
+
+    Args:
+        model: with the parameters of the fit. data: an array or a long table.
+        train: learns the steps within what is left.
+    """
+    scope = sequence_scope(model)
+    run = earlier_run(model, scope)
+    scope = scope if run is None else run.scope
+    with spending_told(scope):
+        opened = opened_privately(model, data, scope, run)
+        with stage("fit", scope.n_rows):
+            return train(opened)
 
 
 def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,6 @@ from raysynth.methods.sequences.data import gap_name
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import as_declared, public_schema
-
-if TYPE_CHECKING:
-    from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 
 Kinds = Mapping[Kind, Sequence[str] | None]
 
@@ -214,21 +211,6 @@ class LongTable:
             TableSchema(tuple(step_columns), rare_threshold=1, max_categories=schema.max_categories),
             as_table(entities, min_rows=0),
             TableSchema((*kept, length), rare_threshold=1, max_categories=schema.max_categories),
-        )
-
-
-def check_private(model: SequenceSynthesizer) -> None:
-    """Raise `ParameterError` for what a fit of sequences under a budget cannot do, before any row is read."""
-    name = type(model).__name__
-    if model.privacy_unit is not None or model.max_rows_per_unit != 1:
-        raise ParameterError(
-            f"privacy_unit: {name} protects whole sequences, which sequence_key names; leave out privacy_unit and "
-            "max_rows_per_unit"
-        )
-    if model.sequence_key is not None and model.sequence_length is None:
-        raise ParameterError(
-            "sequence_length is missing: under a privacy budget the longest sequence must not be read from the rows; "
-            "declare the most rows that one sequence may have (for example 24); of longer ones a window is learned"
         )
 
 

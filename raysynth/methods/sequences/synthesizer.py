@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,6 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.checks import is_private
-from raysynth.fitting.opening import earlier_run, spending_told
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
@@ -32,9 +31,6 @@ from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
-
-if TYPE_CHECKING:
-    from raysynth.methods.sequences.private import PrivateSequences
 
 
 class SequenceSynthesizer(Synthesizer):
@@ -121,8 +117,8 @@ class SequenceSynthesizer(Synthesizer):
         """Learn the steps: `fitted(sampler, history)`."""
         raise NotImplementedError
 
-    def _train_privately(self, opened: PrivateSequences) -> Fitted:
-        """Learn the steps within what a budget has left: `opened.fitted(sampler, history)`."""
+    def _fit_privately(self, data: Any) -> Fitted:
+        """Within a budget: `methods/sequences/private.fit_privately` with how the method trains."""
         raise NotImplementedError
 
     def _maker(self) -> SequenceMaker:
@@ -214,21 +210,21 @@ class SequenceSynthesizer(Synthesizer):
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
         if is_private(self):
-            from raysynth.methods.sequences.private_tables import check_private
+            self.check_private()
 
-            check_private(self)
-
-    def _fit_privately(self, data: Any) -> Fitted:
-        """Within a budget: releases, then DP-SGD with the rest; see `methods/sequences/private.py`."""
-        from raysynth.methods.sequences.private import opened_privately, sequence_scope
-
-        scope = sequence_scope(self)
-        run = earlier_run(self, scope)
-        scope = scope if run is None else run.scope
-        with spending_told(scope):
-            opened = opened_privately(self, data, scope, run)
-            with stage("fit", scope.n_rows):
-                return self._train_privately(opened)
+    def check_private(self) -> None:
+        """Raise `ParameterError` for what a fit under a budget cannot do, before any row is read."""
+        if self.privacy_unit is not None or self.max_rows_per_unit != 1:
+            raise ParameterError(
+                f"privacy_unit: {type(self).__name__} protects whole sequences, which sequence_key names; leave out "
+                "privacy_unit and max_rows_per_unit"
+            )
+        if self.sequence_key is not None and self.sequence_length is None:
+            raise ParameterError(
+                "sequence_length is missing: under a privacy budget the longest sequence must not be read from the "
+                "rows; declare the most rows that one sequence may have (for example 24); of longer ones a window is "
+                "learned"
+            )
 
     def _fit_table(self, data: Any) -> Fitted:
         if is_private(self):

@@ -102,6 +102,11 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
+    def _fit_privately(self, data: Any) -> Fitted:
+        from raysynth.methods.sequences.private import fit_privately
+
+        return fit_privately(self, data, self._train_privately)
+
     def _train_privately(self, opened: PrivateSequences) -> Fitted:
         from raysynth.methods.sequences.training import train_sequences
         from raysynth.methods.timegan.sampler import SequenceSampler
