@@ -62,16 +62,20 @@ def step_form(encoder: TableEncoder) -> StepForm:
     """Which codes of an encoded step vary, and which numbers their codes stand for."""
     from raysynth.methods.autoregressive_sequences.sampler import StepForm
 
-    fixed, number_columns, number_codes = [], [], []
+    fixed, number_columns, number_codes = fixed_codes(encoder), [], []
     for i, column in enumerate(encoder.columns):
-        alive = np.flatnonzero(column.shares > 0)
-        fixed.append(int(alive[0]) if len(alive) == 1 else -1)
         if isinstance(column, ModeEncoder):
             number_columns.append(i)
             number_codes.append(_numbers_of(column))
     if min(fixed, default=-1) >= 0:
-        fixed[0] = -1  # a network needs a column
-    return StepForm(encoder.cardinalities, tuple(fixed), tuple(number_columns), tuple(number_codes))
+        fixed = (-1, *fixed[1:])  # a network needs a column
+    return StepForm(encoder.cardinalities, fixed, tuple(number_columns), tuple(number_codes))
+
+
+def fixed_codes(encoder: TableEncoder) -> tuple[int, ...]:
+    """For each column the one code that all steps have, -1 where several occur."""
+    alive = [np.flatnonzero(column.shares > 0) for column in encoder.columns]
+    return tuple(int(codes[0]) if len(codes) == 1 else -1 for codes in alive)
 
 
 def _numbers_of(column: ModeEncoder) -> np.ndarray:

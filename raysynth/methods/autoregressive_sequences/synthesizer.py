@@ -11,7 +11,13 @@ import numpy as np
 from raysynth.data.sequences import held_back
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.fitting.checks import is_private
-from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form, steps_of_codes
+from raysynth.methods.autoregressive_sequences.encoded_changes import (
+    coded_steps,
+    few_values,
+    fixed_codes,
+    step_form,
+    steps_of_codes,
+)
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
@@ -245,9 +251,10 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     def _fits_encoders(self) -> bool:
         form, own = self.sampler_.form, step_form(self.encoder_)
-        same = (form.cardinalities, form.fixed_codes, form.number_columns)
-        context = self.sampler_.codes.context == vector_layout(self.context_encoder_)
-        return context and same == (own.cardinalities, own.fixed_codes, own.number_columns)
+        same = (form.cardinalities, form.number_columns) == (own.cardinalities, own.number_columns)
+        # in files of before all columns may be fixed
+        fixed = form.fixed_codes in (own.fixed_codes, fixed_codes(self.encoder_))
+        return same and fixed and self.sampler_.codes.context == vector_layout(self.context_encoder_)
 
 
 def _within_budget(size: int) -> int:
