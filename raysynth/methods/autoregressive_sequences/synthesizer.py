@@ -138,7 +138,6 @@ class AutoregressiveSequences(SequenceSynthesizer):
         return found
 
     def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
-
         coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
         return self._trained(self._job(coded, tables, coders, seed), coded, fitted)
 

@@ -60,12 +60,12 @@ def axes_of(encoder: TableEncoder, orders: Sequence[np.ndarray], own_gaps: bool 
     for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
         last = len(shares) - 1
         own_gap = isinstance(column, BinEncoder) or (own_gaps and last > 0)  # else a gap is all that there is
-        missing = float(shares[last]) if own_gap else 0.0
-        axes.append(_axis(i, orders[i][orders[i] != last] if own_gap else orders[i], shares, 1 - missing))
-        if missing > 0:
-            scores = normal_scores(np.array([1 - missing, missing]))
-            by_code = np.append(np.full(last, scores[0]), scores[1])
-            missing_axes.append(Axis(i, by_code, np.array([1 - missing, missing]), 1.0))
+        present = 1 - float(shares[last]) if own_gap else 1.0
+        axes.append(_axis(i, orders[i][orders[i] != last] if own_gap else orders[i], shares, present))
+        if present < 1:
+            steps = np.array([present, float(shares[last])])
+            scores = normal_scores(steps)
+            missing_axes.append(Axis(i, np.append(np.full(last, scores[0]), scores[1]), steps, 1.0))
     return axes + missing_axes
 
 
@@ -237,15 +237,15 @@ def category_orders(codes_CN: np.ndarray, encoder: TableEncoder) -> list[np.ndar
     for c, signs_KQ in enumerate(sketches):
         sketch_NQ += signs_KQ[codes_CN[c]]
     z_CN = np.zeros(codes_CN.shape, np.float32)
+    rows = [_present(codes_CN[c], cards[c]) for c in range(len(cards))]
     for c in range(len(cards)):
-        rows = _present(codes_CN[c], cards[c])
         if c in nominal:
-            orders[c] = _first_axis(codes_CN[c], rows, sketch_NQ - sketches[c][codes_CN[c]])
-        z_CN[c] = _scores(rows, orders[c])[codes_CN[c]]
+            orders[c] = _first_axis(codes_CN[c], rows[c], sketch_NQ - sketches[c][codes_CN[c]])
+        z_CN[c] = _scores(rows[c], orders[c])[codes_CN[c]]
     for _ in range(ROUNDS):
         for c in nominal:
-            orders[c] = _scaled(codes_CN[c], cards[c], z_CN, c)
-            z_CN[c] = _scores(_present(codes_CN[c], cards[c]), orders[c])[codes_CN[c]]
+            orders[c] = _scaled(codes_CN[c], rows[c], z_CN, c)
+            z_CN[c] = _scores(rows[c], orders[c])[codes_CN[c]]
     return orders
 
 
@@ -284,13 +284,12 @@ def _first_axis(codes_N: np.ndarray, rows_K: np.ndarray, sketch_NQ: np.ndarray) 
     return np.argsort(place, kind="stable")
 
 
-def _scaled(codes_N: np.ndarray, cardinality: int, z_CN: np.ndarray, column: int) -> np.ndarray:
+def _scaled(codes_N: np.ndarray, rows_K: np.ndarray, z_CN: np.ndarray, column: int) -> np.ndarray:
     """Codes in the order of their rows' mean scores in all other columns, weighted by the correlation with them."""
     weight_C = z_CN @ z_CN[column] / np.maximum(np.einsum("cn,cn->c", z_CN, z_CN), 1e-12)
     weight_C[column] = 0.0
-    rows = _present(codes_N, cardinality)
-    pull = np.bincount(codes_N, weights=weight_C @ z_CN, minlength=cardinality) / np.maximum(rows, 1)
-    return np.argsort(np.where(rows > 0, pull, np.inf), kind="stable")
+    pull = np.bincount(codes_N, weights=weight_C @ z_CN, minlength=len(rows_K)) / np.maximum(rows_K, 1)
+    return np.argsort(np.where(rows_K > 0, pull, np.inf), kind="stable")
 
 
 def _scores(rows_K: np.ndarray, order: Sequence[int] | np.ndarray) -> np.ndarray:

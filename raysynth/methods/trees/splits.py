@@ -125,7 +125,7 @@ def _grown(
             x_N = x_FN[best]
             for row in rows[-1]:
                 goes_left[row] = x_N[row] <= at
-            _divide(x_FN, rows, places, tries, n_left, goes_left, spare)
+            _divide(x_FN, rows, places, tries, goes_left, spare)
         for first, last, of in ((cut, end, node), (start, cut, np.int64(-1))):
             waits[waiting, 0], waits[waiting, 1], waits[waiting, 2], waits[waiting, 3] = first, last, depth + 1, of
             waiting += 1
@@ -330,7 +330,6 @@ def _divide(
     rows_SB: np.ndarray,
     places: np.ndarray,
     tries: np.ndarray,
-    n_left: int,
     goes_left: np.ndarray,
     spare: np.ndarray,
 ) -> None:
@@ -338,24 +337,26 @@ def _divide(
 
     An order of an input that is the same in all rows stays as it is: it shows no more to the children.
     """
-    _parted(rows_SB[-1], n_left, goes_left, spare)
+    _parted(rows_SB[-1], goes_left, spare)
     for i in range(len(tries)):
         if places[i] >= 0:
             rows_B, x_N = rows_SB[places[i]], x_FN[tries[i]]
             if x_N[rows_B[0]] != x_N[rows_B[-1]]:
-                _parted(rows_B, n_left, goes_left, spare)
+                _parted(rows_B, goes_left, spare)
 
 
 @compiled
-def _parted(rows_B: np.ndarray, n_left: int, goes_left: np.ndarray, spare: np.ndarray) -> None:
+def _parted(rows_B: np.ndarray, goes_left: np.ndarray, spare: np.ndarray) -> int:
+    """Puts the rows that go left first, in their order, the others after them; how many go left."""
     to_left = 0
     for i in range(len(rows_B)):  # written to both sides: no processor guesses a branch that is as good as random
         row = rows_B[i]
         rows_B[to_left] = row
         spare[i - to_left] = row
         to_left += goes_left[row]
-    for i in range(len(rows_B) - n_left):
-        rows_B[n_left + i] = spare[i]
+    for i in range(len(rows_B) - to_left):
+        rows_B[to_left + i] = spare[i]
+    return to_left
 
 
 @compiled
@@ -369,25 +370,22 @@ def leaves_of(
         feature, threshold, left, right: of each node, (M,); children come after their parent.
     """
     n = x_FN.shape[1]
-    at, rows, spare = np.zeros(n, np.int64), np.arange(n), np.empty(n, np.int64)
+    at, goes_left = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    rows, spare = np.arange(n).astype(np.int32), np.empty(n, np.int32)
     first, end = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
     end[0] = n
     for node in range(len(left)):
         if first[node] == end[node]:  # nobody is here; of a node out of use the children may be another's
             continue
+        own = rows[first[node] : end[node]]
         if left[node] < 0:
-            for row in rows[first[node] : end[node]]:
+            for row in own:
                 at[row] = node
             continue
-        x_N, own, n_left = x_FN[feature[node]], rows[first[node] : end[node]], 0
-        for i in range(len(own)):
-            row = own[i]
-            own[n_left] = row
-            spare[i - n_left] = row
-            n_left += x_N[row] <= threshold[node]
-        for i in range(len(own) - n_left):
-            own[n_left + i] = spare[i]
-        cut = first[node] + n_left
+        x_N = x_FN[feature[node]]
+        for row in own:
+            goes_left[row] = x_N[row] <= threshold[node]
+        cut = first[node] + _parted(own, goes_left, spare)
         first[left[node]], end[left[node]] = first[node], cut
         first[right[node]], end[right[node]] = cut, end[node]
     return at
