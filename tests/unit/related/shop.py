@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from raysynth.schema.relations import TableKeys
+
 RELATIONS = [
     "orders.customer -> customers.id",
     "lines.order -> orders.id",
@@ -12,6 +14,13 @@ RELATIONS = [
     "employees.boss -> employees.id, nullable",
     "orders.seller -> employees.id, nullable",
 ]
+KEYS = (
+    TableKeys("customers", ("id",)),
+    TableKeys("orders", ("id",), order="day"),
+    TableKeys("lines", ("order", "line")),
+    TableKeys("products", ("sku",), reference=True),
+    TableKeys("employees", ("id",)),
+)
 
 
 def shop(n_customers: int = 1500, seed: int = 0) -> dict[str, pd.DataFrame]:

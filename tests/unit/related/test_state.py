@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from outcome import value_of
-from unit.related.shop import RELATIONS, shop
+from unit.related.shop import KEYS, RELATIONS, shop
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent
 from raysynth.related.state import from_content, to_content
 from raysynth.related.synthesizer import LEARNED_ROWS
-from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
+from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
 
-KEYS = (
-    TableKeys("customers", ("id",)),
-    TableKeys("orders", ("id",), order="day"),
-    TableKeys("lines", ("order", "line")),
-    TableKeys("products", ("sku",), reference=True),
-    TableKeys("employees", ("id",)),
-)
 RULES = (CrossTableRule.parse("orders.day >= customers.joined"),)
 SCHEMA = DatabaseSchema(KEYS, tuple(map(Relation.parse, RELATIONS)), RULES)
 

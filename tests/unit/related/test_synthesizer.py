@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from outcome import value_of
 from unit.related.measures import numbers_of_children, pointing_nowhere, total_variation
-from unit.related.shop import RELATIONS, shop
+from unit.related.shop import KEYS, RELATIONS, shop
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
 from raysynth.data.sources.databases import open_database
@@ -55,15 +55,8 @@ def ruled() -> tuple[RelationalSynthesizer, dict[str, pd.DataFrame], dict[str, p
         n=tables["orders"].id.map(lines.size()),
         segment=tables["orders"].customer.map(tables["customers"].set_index("id").segment),
     )
-    keys = (
-        TableKeys("customers", ("id",)),
-        TableKeys("orders", ("id",), order="day"),
-        TableKeys("lines", ("order", "line")),
-        TableKeys("products", ("sku",), reference=True),
-        TableKeys("employees", ("id",)),
-    )
     schema = DatabaseSchema(
-        keys, tuple(map(Relation.parse, RELATIONS)), tuple(CrossTableRule.parse(rule) for rule in RULES)
+        KEYS, tuple(map(Relation.parse, RELATIONS)), tuple(CrossTableRule.parse(rule) for rule in RULES)
     )
     model = value_of(
         lambda: RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters={"n_trees": 2}).fit(tables)
