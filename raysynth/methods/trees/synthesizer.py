@@ -19,7 +19,7 @@ from raysynth.fitting.remarks import ROWS_A_VALUE
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
-from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
+from raysynth.methods.shared.grouping import GROUPS, GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.busy import busy_from, learn_busy
 from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, views
 from raysynth.methods.trees.grow import GrowthRule
@@ -29,7 +29,7 @@ from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
 FEWEST_ROWS = ROWS_A_VALUE // 10  # of a value, on average, that splits tell apart: as many as a few leaves have
-ROWS_A_GROUP, GROUPS = 100, (32, 256)  # of values that have fewer
+ROWS_A_GROUP, MOST_GROUPS = 100, 256  # of values that have fewer
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 
@@ -136,7 +136,7 @@ class SequentialTrees(Synthesizer):
         return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        n_groups = int(np.clip(prepared.n_rows // ROWS_A_GROUP, *GROUPS))
+        n_groups = int(np.clip(prepared.n_rows // ROWS_A_GROUP, GROUPS, MOST_GROUPS))
         prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS, n_groups)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
