@@ -59,15 +59,15 @@ class Job:
         """Networks with fresh weights, of the settings' seed, on a device."""
         raise NotImplementedError
 
-    def learner(self, device: torch.device, average: Average) -> Learner:
-        """The model in training on a device; `average` averages over the workers."""
+    def learner(self, device: torch.device, average: Average, rank: int = 0) -> Learner:
+        """The model in training on a device; `average` averages over the workers, of which this one is `rank`."""
         return Learner(
             self.trainable(device),
             device=device,
             average=average,
             ema_decay=self.settings.ema_decay,
             patience=self.settings.patience,
-            private=None if self.plan is None else PrivateSteps(self.plan, average),
+            private=None if self.plan is None else PrivateSteps(self.plan, average, rank),
         )
 
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> EpochBatches:
@@ -148,7 +148,7 @@ def train_worker(
     is_private = isinstance(batches, PoissonBatches)
     if isinstance(batches, PoissonBatches):
         batches.agree(average)
-    learner = job.learner(device, average)
+    learner = job.learner(device, average, place.rank)
     with tensor_cores(device, exact=is_private):
         return train(
             learner,

@@ -30,12 +30,13 @@ class PrivateSteps:
     Args:
         plan: clip, noise and expected batch.
         average: brings workers together; their number is read at each start.
+        rank: of the worker: no two share their noise, which would add up to more of it where it is seeded.
     """
 
-    def __init__(self, plan: DpSgdPlan, average: Average) -> None:
+    def __init__(self, plan: DpSgdPlan, average: Average, rank: int = 0) -> None:
         self.plan = plan
         self._average = average
-        self._noise = plan.noise("gradients")
+        self._noise = plan.noise(f"gradients of worker {rank}")
         self._shared: torch.Generator | None = None
 
     @property

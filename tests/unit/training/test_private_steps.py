@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,23 @@ def test_the_noise_follows_the_number_of_workers_as_it_is_now() -> None:
     workers.n_workers = 1
     assert float(taught(steps, nobody, WIDTH)[0].std()) == pytest.approx(1.0, rel=0.05)
     assert workers.sums == 2, "one sum over the workers for each step"
+
+
+def test_two_workers_release_together_what_one_process_releases() -> None:
+    """The same sum for the same units, each clipped by itself, and noise of the same size, where it is seeded, too."""
+    values, counted = [0.3, -2.0, 5.0, 0.1, 7.0, -0.4], [True, True, True, True, False, True]
+
+    def together(plan: DpSgdPlan, n_workers: int, width: int) -> Tensor:
+        torch.manual_seed(0)
+        parts = [(values[r::n_workers], counted[r::n_workers]) for r in range(n_workers)]
+        ranks = [PrivateSteps(plan, Workers(n_workers), r) for r in range(n_workers)]
+        return torch.stack([taught(s, batch(*own), width)[0] for s, own in zip(ranks, parts, strict=True)]).sum(0)
+
+    exact = replace(PLAN, noise_multiplier=0.0, expected_batch=3.0)
+    for n_workers in (2, 3):
+        torch.testing.assert_close(together(exact, n_workers, 5), together(exact, 1, 5))
+        noised = together(replace(PLAN, insecure_seed=4), n_workers, WIDTH)
+        assert float(noised.std()) == pytest.approx(1.0, rel=0.05)
 
 
 def test_a_loss_that_is_not_finite_counts_as_zero() -> None:
