@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.comparison.intervals import UNDEFINED, Estimate, share
+from raysynth.comparison.intervals import UNDEFINED, Estimate
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.pairing import Tables, pair_tables
 from raysynth.data.database import Database, entity_table, lineage, read_database
@@ -40,7 +40,7 @@ from raysynth.evaluation.efficacy import TargetEfficacy, choose_target, targets_
 from raysynth.evaluation.evaluate import compare_tables, read_rows
 from raysynth.evaluation.measures import NAN, contingency_similarity, mean_of_defined
 from raysynth.evaluation.metrics.realism import two_sample_test
-from raysynth.evaluation.privacy import TIE, closer_to_training, membership
+from raysynth.evaluation.privacy import closer_to_training, copies_check, membership, membership_check, share_check
 from raysynth.evaluation.similarity import Similarity
 from raysynth.running.progress import progress
 from raysynth.schema.relations import DatabaseSchema, Relation
@@ -318,6 +318,9 @@ def _copying(entity: str, real: Database, made: Database, held: Database, seed: 
     to_real = nearest(rows["synthetic"], rows["real"], metric, 2)
     others = nearest(rows["holdout"], rows["real"], metric, 2)
     closer, _ = closer_to_training(rows["synthetic"], rows["real"], rows["holdout"], to_real, rng)
-    copies = [share(int((d.distances_QK[:, 0] <= TIE).sum()), len(d.distances_QK)) for d in (to_real, others)]
     member, _ = membership(rows["real"], rows["synthetic"], rows["holdout"], metric, rng)
-    return Copying(closer.shown, member.shown, copies[0], copies[1])
+    return Copying(
+        share_check("closer_to_training", f"Nearer to a '{entity}' of the fit", closer),
+        membership_check(member),
+        copies_check(to_real, others),
+    )

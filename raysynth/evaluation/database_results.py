@@ -16,6 +16,7 @@ from raysynth.evaluation.measures import NAN, mean_of_defined
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.page import page_heading, write_page
 from raysynth.evaluation.plain import plain, similarity_to_dict
+from raysynth.evaluation.privacy import Check
 from raysynth.evaluation.section import Section, as_percent, section_body
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema.relations import DatabaseSchema
@@ -97,18 +98,22 @@ class HopFigures:
 
 @dataclass(frozen=True)
 class Copying:
-    """Entities with all that describes their children.
+    """Entities with all that describes their children, judged as the rows of one table are.
 
     Args:
         closer: share of synthetic ones nearer to one of the fit than to a held-back one; 0.5 is what nobody's give.
         membership: AUC of the attack that calls an entity a member where a synthetic one is near; 0.5 is guessing.
-        copies, copies_fresh: share of synthetic (held-back) ones that equal one of the fit.
+        copies: share of synthetic ones that equal one of the fit; its baseline is that of held-back ones.
     """
 
-    closer: Estimate
-    membership: Estimate
-    copies: Estimate
-    copies_fresh: Estimate
+    closer: Check
+    membership: Check
+    copies: Check
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All three."""
+        return self.closer, self.membership, self.copies
 
 
 @dataclass(frozen=True)
@@ -190,10 +195,9 @@ class DatabaseEvaluation:
             note = f"{self.efficacy.measure}; trained on real rows {model.real}"
             lines.append(_line(f"Predicting '{self.efficacy.target}' with children", str(model.synthetic), note))
         if self.copying is not None:
-            c = self.copying
-            lines.append(_line(f"Nearer to a '{self.entity}' of the fit", str(c.closer), "0.5: as anybody's"))
-            lines.append(_line("  Membership told (AUC)", str(c.membership), "0.5: guessing"))
-            lines.append(_line("  Copies", str(c.copies), _fresh(c.copies_fresh)))
+            for c in self.copying.checks:
+                beside = f"{c.in_words}; others' rows {c.baseline:.3f}{c.to_decide and '; '}{c.to_decide}"
+                lines.append(_line(c.title, str(c.figure), beside))
         if self.left_out:
             lines.append(f"  Not compared, since they have one row or none: {', '.join(self.left_out)}")
         if not self.has_holdout:
@@ -304,13 +308,16 @@ def _sharing(e: DatabaseEvaluation) -> Purpose:
     if e.copying is None:
         step = "Keep real entities out of the fit and give them: --holdout."
         return Purpose(name, "not decided", "none", "Without held-back tables copying does not show.", step)
-    if e.copying.membership.low > 0.53 or e.copying.copies.low > max(e.copying.copies_fresh.high, 0.0):
-        reason = f"Who was in the fit is told with an AUC of {e.copying.membership}."
+    if failed := [f"{c.title.lower()} {c.figure}" for c in e.copying.checks if c.passed is False]:
+        reason = f"Real entities may be recognised: {', '.join(failed)}."
         return Purpose(name, "no", "bad", reason, "Do not share it yet: fit with a budget, or learn from more rows.")
     if guaranteed:
         step = "State epsilon, delta and the unit with the tables."
         return Purpose(name, "yes", "good", f"A guarantee holds: {e.guarantee}.", step)
     reason = "No leak was found by distance and copies, and no guarantee is known."
+    undecided = max((c for c in e.copying.checks if c.to_decide), key=lambda c: c.rows_to_decide, default=None)
+    if undecided is not None:
+        reason += f" Too few rows to decide: {undecided.title.lower()} {undecided.figure}; {undecided.to_decide}."
     return Purpose(name, "with care", "fair", reason, "Share under contract; to publish, fit with a budget.")
 
 

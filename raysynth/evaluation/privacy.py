@@ -139,11 +139,11 @@ def privacy_figures(
     identified = identifiability(real, synthetic, rng)
     return PrivacyFigures(
         checks=(
-            _share_check("closer_to_training", "Nearer to training than to holdout rows", closer),
+            share_check("closer_to_training", "Nearer to training than to holdout rows", closer),
             _ratio_check(to_real, others),
-            _copies_check(to_real, others),
-            _share_check("identifiability", "Identifiability", identified),
-            _membership_check(member, more),
+            copies_check(to_real, others),
+            share_check("identifiability", "Identifiability", identified),
+            membership_check(member, more),
             _disclosure_check(disclosed),
             *more,
         ),
@@ -251,8 +251,8 @@ def _quantiles(distances: np.ndarray) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(distances, [0.05, 0.25, 0.5, 0.75, 0.95]))
 
 
-def _share_check(key: str, title: str, found: Judged) -> Check:
-    """A figure that is 0.5 for rows of people in neither table."""
+def share_check(key: str, title: str, found: Judged) -> Check:
+    """A figure that is 0.5 for rows of people in neither table; `key` and `title` are those of the check."""
     value, most = found.shown.value, 0.5 + NEGLIGIBLE
     passed = None if math.isnan(value) else not found.decides.low > most
     rule = f"fails where its {100 * VERDICT_LEVEL:.0f} % interval lies above {most}"
@@ -260,10 +260,10 @@ def _share_check(key: str, title: str, found: Judged) -> Check:
     return Check(key, title, found.shown, 0.5, _above(value, 0.5), passed, rule, rows_to_decide=more)
 
 
-def _membership_check(found: Judged, more: Sequence[Check]) -> Check:
-    """An AUC, so that it is judged by the scale of attacks; few exposed rows do not show in it, so that it is minor
-    only where attacks looked for those."""
-    check = _share_check("membership_inference", "Membership inference by distance", found)
+def membership_check(found: Judged, more: Sequence[Check] = ()) -> Check:
+    """An AUC (`membership`), so that it is judged by the scale of attacks; few exposed rows do not show in it, so that
+    it is minor only where attacks looked for those, as `more` says."""
+    check = share_check("membership_inference", "Membership inference by distance", found)
     looked = any(c.key == "attack_membership_inference" for c in more)
     return replace(check, minor=looked and check.passed is False and check.risk < SLIGHT)
 
@@ -295,7 +295,8 @@ def _ratio(neighbours: Neighbours) -> np.ndarray:
     return np.where(second > TIE, first / np.maximum(second, TIE), 1.0)
 
 
-def _copies_check(to_real: Neighbours, others: Neighbours) -> Check:
+def copies_check(to_real: Neighbours, others: Neighbours) -> Check:
+    """Share of rows that equal a real one, beside that of other people's rows; both with their nearest real rows."""
     own, other = (share(float((n.distances_QK[:, 0] <= TIE).sum()), len(n.distances_QK)) for n in (to_real, others))
     risk = max(own.value - other.value, 0.0) / max(1 - other.value, 1e-9)
     rule = "fails where its interval lies above that of copies among other people's rows"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.comparison.intervals import Estimate
 from raysynth.data.database import read_database, split_database
 from raysynth.data.key_inference import as_database_schema
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.database import evaluate_synthetic_database
 from raysynth.evaluation.database_joins import choose_aggregates
 from raysynth.evaluation.database_results import DatabaseEvaluation
+from raysynth.evaluation.privacy import Judged, membership_check, share_check
 
 SCHEMA = as_database_schema(["visits.patient -> patients.id"], {"patients": 0, "visits": 0})
 
@@ -91,9 +94,28 @@ def test_copied_entities_are_found() -> None:
     real, held = split_database(clinic(), SCHEMA)
     copied = evaluate_synthetic_database(real, real, SCHEMA, held).copying
     assert copied is not None
-    assert copied.copies.value == 1 > 0.5 > copied.copies_fresh.value
-    assert copied.closer.value > 0.7
-    assert copied.membership.value > 0.7
+    assert copied.copies.figure.value == 1 > 0.5 > copied.copies.baseline
+    assert copied.closer.figure.value > 0.7
+    assert copied.membership.figure.value > 0.7
+    assert copied.membership.in_words == copied.copies.in_words == "fail"
+
+
+@pytest.mark.parametrize(
+    ("low", "words", "answer"), [(0.56, "fail", "Real entities may be recognised"), (0.52, "not decided", "Too few")]
+)
+def test_sharing_is_refused_only_where_the_corrected_interval_lies_beyond_what_is_allowed(
+    found: DatabaseEvaluation, tmp_path: Path, low: float, words: str, answer: str
+) -> None:
+    """As in the report of one table; the interval that is shown lies beyond it in both cases."""
+    assert found.copying is not None
+    nothing = share_check("closer_to_training", "Nearer", Judged(Estimate(0.5, 0.48, 0.52), Estimate(0.5, 0.47, 0.53)))
+    told = membership_check(Judged(Estimate(0.62, 0.57, 0.67), Estimate(0.62, low, 0.7)))
+    judged = replace(found, copying=replace(found.copying, closer=nothing, membership=told, copies=nothing))
+    assert words in judged.summary() and json.loads(judged.to_json())["copying"]["membership"]["passed"] is (low < 0.53)
+    judged.write_report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert answer in page
+    assert ("times as many rows" in page) is ("times as many rows" in judged.summary()) is (words == "not decided")
 
 
 def test_a_reader_gets_words_json_and_a_page(found: DatabaseEvaluation, tmp_path: Path) -> None:
