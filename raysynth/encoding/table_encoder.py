@@ -15,6 +15,7 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build
 from raysynth.errors import ModelFileError
 from raysynth.files.model_file import under
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
@@ -94,10 +95,7 @@ class TableEncoder:
         codes = np.empty((batch.num_rows, len(self.columns)), np.uint16, order="F")
         values = np.empty((batch.num_rows, self.n_values), np.float32, order="F")
         for i, (column, place) in enumerate(zip(self.columns, self.layout, strict=True)):
-            array = batch.column(column.name)
-            if isinstance(array, pa.ChunkedArray):
-                array = array.combine_chunks()
-                array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+            array = one_array(batch.column(column.name))
             with np.errstate(all="ignore"):
                 codes[:, i], value = column.encode(array)
             if place.value_index is not None:

@@ -25,6 +25,7 @@ from raysynth.errors import ConditionError, ParameterError
 from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import from_plain
 
@@ -55,8 +56,7 @@ class ColumnCondition:
 
     def holds(self, array: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """For each row whether it satisfies the condition, shape (N,) bool."""
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
+        array = one_array(array)
         null = array.is_null().to_numpy(zero_copy_only=False)
         if self.values is not None:
             known = pa.array([v for v in self.values if v is not None], type=plain_type(array.type))

@@ -24,6 +24,7 @@ from raysynth.kinds.continuous import NUMBERS as NUMBERS
 from raysynth.kinds.evidence import PublicField
 from raysynth.kinds.registry import kind_held, told_publicly
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 
 UNIT_KEY = "key of the privacy unit: made anew, never copied"
@@ -166,11 +167,5 @@ def _complete(column: ColumnSchema) -> ColumnSchema:
 
 
 def _cast_rows(types: Mapping[str, pa.DataType], rows: pa.Table) -> pa.Table:
-    columns = {}
-    for name in rows.column_names:
-        array = rows.column(name)
-        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0) if array.num_chunks else pa.nulls(0, array.type)
-        columns[name] = total_cast(array, types[name]) if name in types else array
-    return pa.table(columns)
+    columns = {n: one_array(rows.column(n)) for n in rows.column_names}
+    return pa.table({n: total_cast(a, types[n]) if n in types else a for n, a in columns.items()})

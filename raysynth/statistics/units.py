@@ -45,6 +45,7 @@ from raysynth.dp.mechanisms.counts import noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
 from raysynth.kinds.arrow_text import plain, plain_type
+from raysynth.schema.constraints.values import one_array
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
@@ -191,10 +192,9 @@ def _whole(parts: list[list[pa.Array]], table: Table, column: str) -> pa.Chunked
 
 def _codes(units: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """A number for each unit (R), and which rows name nobody (R)."""
-    codes_R = units.combine_chunks().dictionary_encode()
-    codes_R = codes_R.combine_chunks() if isinstance(codes_R, pa.ChunkedArray) else codes_R
-    alone_R = np.concatenate([is_missing(chunk) for chunk in units.chunks]) if units.num_chunks else np.zeros(0, bool)
-    return codes_R.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), alone_R
+    units_R = one_array(units)
+    codes_R = units_R.dictionary_encode().indices.fill_null(-1)
+    return codes_R.to_numpy(zero_copy_only=False).astype(np.int64), is_missing(units_R)
 
 
 def _listing_own(array: pa.Array) -> pa.Array:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from outcome import value_of
 
 from raysynth.dp.accounting import second_opinion
 from raysynth.dp.accounting.ledger import Ledger, subsampled_gaussian
@@ -53,3 +59,32 @@ def test_accountants_agree_within_a_hundredth_below_and_three_above(
     else:
         with pytest.raises(TrainingError, match="two accountants disagree"):
             checked_by(PLAN, DELTA)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("[0.5, 0.6, 0.7]", (0.5, 0.7)),
+        ("[0, 0, 0]", (0, 0)),
+        ("[0.7, 0.6, 0.5]", None),
+        ("[-1, 0, 1]", None),
+        ("", None),
+    ],
+)
+def test_bounds_are_what_the_other_process_says_in_any_time_that_it_is_given(
+    answer: str, expected: tuple[float, float] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error asked for is a hundredth of our figure."""
+    told: list[dict[str, Any]] = []
+    run = lambda command, **given: told.append(given) or SimpleNamespace(stdout=answer)  # noqa: E731
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(second_opinion, "total_epsilon", lambda events, delta: 0.3)
+    prv_bounds.cache_clear()
+    assert value_of(lambda: prv_bounds(0.02, 1.5, 40, DELTA, 0.5)) == expected
+    assert prv_bounds(0.02, 1.5, 40, DELTA, 0.0) is None and len(told) == 1, "no time, no process"
+    assert json.loads(told[0]["input"]) == pytest.approx([0.02, 1.5, 40, DELTA, 0.003]) and told[0]["timeout"] == 0.5
+    monkeypatch.setattr(second_opinion, "total_epsilon", lambda events, delta: 0.001)
+    prv_bounds.cache_clear()
+    value_of(lambda: prv_bounds(0.02, 1.5, 40, DELTA, 0.5))
+    assert json.loads(told[1]["input"])[-1] == pytest.approx(1e-4), "of a tiny figure no finer one"
+    prv_bounds.cache_clear()

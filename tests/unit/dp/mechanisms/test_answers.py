@@ -67,6 +67,7 @@ def test_every_mechanism_is_heard_and_only_while_somebody_listens() -> None:
     assert made == draws() and len(heard) == 4
     check_unheard("noise of batches")
     assert [q.law for q, _ in heard] == [Law.GAUSSIAN, Law.DISCRETE_GAUSSIAN, Law.LAPLACE, Law.CHOICE]
+    assert [a.shape for _, a in heard] == [(3,), (3,), (1,), ()], "nothing more is drawn than is told"
     assert [q.scale for q, _ in heard] == pytest.approx([6.0, 3.0, 6.0, 0.2])
     assert [np.ravel(q.exact).tolist() for q, _ in heard] == [EXACT.tolist(), EXACT.tolist(), [9], EXACT.tolist()]
     assert answered(Question(Law.GAUSSIAN, EXACT, 1.0), lambda: OTHER) is OTHER

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from outcome import value_of
 from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise, OsNoise
@@ -65,12 +66,13 @@ def test_discrete_laplace_and_geometric_numbers_have_the_exact_law(scale: float)
 
 
 class Words:
-    """Given words, in order; then those of a seed."""
+    """Given words, in order; then those of a seed, of which none needs many."""
 
     guarantee = False
 
     def __init__(self, *words: int) -> None:
-        self.given, self.rest = list(words), InsecureSeededNoise(0)
+        self.given, self.rest = list(words), Counting(0)
+        self.rest.calls -= 2 * len(words)
 
     def words(self, n: int) -> np.ndarray:
         taken, self.given = self.given[:n], self.given[n:]
@@ -89,6 +91,18 @@ def test_what_64_bits_leave_open_is_decided_by_further_ones(further: int, expect
     assert geometric(scale, 1, Words(word, further)).tolist() == [expected]  # type: ignore[arg-type]
     assert geometric(scale, 1, Words(word - 1)).tolist() == [3]  # type: ignore[arg-type]
     assert geometric(scale, 1, Words(word + 1)).tolist() == [2]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("logarithm", [0.01, 1.0, 21.0])
+def test_numbers_of_a_wide_law_are_those_of_decimals(logarithm: float) -> None:
+    """At a scale of 10^14, where rounding in double precision decides some; uniforms of about e^-logarithm."""
+    from decimal import Decimal
+
+    scale, at = 1e14, int(math.exp(-logarithm) * 2**64)
+    words = [at + int(w) % (at // 1000) for w in InsecureSeededNoise(1).words(600)]
+    ends = [[int(-(Decimal(w + i) / (1 << 64)).ln() * Decimal(scale)) for i in (1, 0)] for w in words]
+    found = value_of(lambda: geometric(scale, len(words), Words(*words)))  # type: ignore[arg-type]
+    assert all(low <= k <= high for k, (low, high) in zip(found.tolist(), ends, strict=True))
 
 
 def test_a_word_of_zeros_alone_leaves_the_number_without_bound() -> None:
@@ -146,5 +160,7 @@ def test_noise_of_wide_and_narrow_parameters_and_what_is_refused() -> None:
     assert not discrete_gaussian(0.01, 1000, OsNoise()).any()
     wide = discrete_gaussian(1e9, 20_000, OsNoise())
     assert stats.kstest(wide / 1e9, "norm").pvalue > 1e-6
-    with pytest.raises(ValueError, match="parameter of discrete Gaussian noise"):
-        discrete_gaussian(2.0**41, 1, OsNoise())
+    assert value_of(lambda: discrete_gaussian(2.0**40, 3, OsNoise())).shape == (3,)
+    for wrong in (0.0, -1.0, math.nan, 2.0**40 * (1 + 1e-12)):
+        with pytest.raises(ValueError, match="parameter of discrete Gaussian noise"):
+            discrete_gaussian(wrong, 1, OsNoise())

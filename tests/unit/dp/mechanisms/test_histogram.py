@@ -182,3 +182,15 @@ def test_a_mean_by_noised_counts_has_no_bias_and_the_least_noise(n_leaves: int) 
     assert noise == pytest.approx(min(noise_at(m) for m in np.linspace(880, 1020, 2801)), rel=1e-6)
     more = unbiased_mean([LevelCounts(c, sigma) for c in exact], values, total + 1)[0]
     assert mean - more == pytest.approx(per_row, rel=0.05, abs=1e-9)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.7e308, 0.0), (1e-300, 0.0), (3.0, 1e6)])
+def test_a_mean_by_noised_counts_moves_with_its_values(scale: float, shift: float) -> None:
+    """Up to the largest numbers that there are; values that are all one have it as their mean, and no noise."""
+    place, total = np.linspace(-1, 1, 40), 1000.0
+    levels = noised_levels(np.full(40, 25.0), 6.0, np.random.default_rng(3))
+    plain = unbiased_mean(levels, place, total)
+    mean, noise, per_row = value_of(lambda: unbiased_mean(levels, scale * place + shift, total))
+    assert mean == pytest.approx(scale * plain[0] + shift, rel=1e-9)
+    assert (noise, per_row) == pytest.approx((scale * plain[1], scale * plain[2]), rel=1e-6)
+    assert value_of(lambda: unbiased_mean(levels, np.full(40, 7.0), total)) == pytest.approx((7.0, 0.0, 0.0))

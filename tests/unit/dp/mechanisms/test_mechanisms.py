@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise
+from raysynth.dp.mechanisms import counts
 from raysynth.dp.mechanisms.counts import (
     chosen,
     gaussian_vector,
@@ -75,10 +76,16 @@ def test_the_threshold_of_wide_noise_is_that_of_the_continuous_law(sensitivity: 
     assert stability_threshold(sigma / sensitivity, 1e-6, sensitivity=sensitivity) == expected
 
 
+def test_noise_is_summed_up_to_a_border_that_belongs_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = stability_threshold(4.0, 1e-6)
+    monkeypatch.setattr(counts, "MOST_SUMMED", 4.0)
+    assert stability_threshold(4.0, 1e-6) == exact == stability_threshold(4.001, 1e-6) - 2
+
+
 def test_frequent_values_pass_with_their_noised_counts() -> None:
-    indices, counts = stable_counts(np.array([1000.0, 1.0, 5000.0]), 2.0, 1e-9, NOISE)
+    indices, found = stable_counts(np.array([1000.0, 1.0, 5000.0]), 2.0, 1e-9, NOISE)
     assert indices.tolist() == [0, 2]
-    assert np.abs(counts - [1000, 5000]).max() < 20 and stability_threshold(2.0, 1e-9) > 10
+    assert np.abs(found - [1000, 5000]).max() < 20 and stability_threshold(2.0, 1e-9) > 10
 
 
 def test_growing_cells_cover_the_line_by_public_numbers_alone() -> None:
