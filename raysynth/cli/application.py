@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from signal import SIG_DFL, SIGINT, SIGTERM, getsignal, signal
 from typing import Annotated, Any, NoReturn
@@ -102,6 +104,31 @@ def raysynth(
 
     A first look: [bold]raysynth demo[/bold]. Your own table: [bold]raysynth demo table.csv[/bold].
     """
+
+
+Work = Callable[..., Outcome]
+
+
+def command(kept: str | Callable[..., str], **options: Any) -> Callable[[Work], Work]:
+    """Makes a command of a function that gives an `Outcome`, with `--json` as its last option.
+
+    Args:
+        kept: what an interruption leaves behind, as a sentence; or what says it of the function's arguments.
+        **options: of typer.
+    """
+
+    def registered(work: Work) -> Work:
+        @wraps(work)
+        def shown(*, as_json: bool, **given: Any) -> None:
+            run(partial(work, **given), as_json, kept if isinstance(kept, str) else kept(**given))
+
+        own = inspect.signature(work, eval_str=True)
+        last = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+        shown.__signature__ = own.replace(parameters=[*own.parameters.values(), last])  # type: ignore[attr-defined]
+        app.command(**options)(shown)
+        return work
+
+    return registered
 
 
 def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:

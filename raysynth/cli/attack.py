@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Entity, Json, OdometerFolder, Seed, app, run
+from raysynth.cli.application import Entity, OdometerFolder, Seed, command
 from raysynth.cli.steps import Outcome, check_output
 from raysynth.errors import ParameterError
 
@@ -24,7 +24,10 @@ CAMPAIGN_KEYS = (
 _NEEDED = ("data", "storage_path", "methods")
 
 
-@app.command(
+@command(
+    kept=lambda campaign, **_: (
+        "Finished trials are kept; the same command goes on." if campaign else "No report was written."
+    ),
     epilog="""
 [bold]Examples[/bold]
 
@@ -37,7 +40,7 @@ raysynth attack train.csv synthetic.csv --model model.raysynth --attack linkabil
 [dim]# many models of several methods, over Ray; started again it goes on where it stopped[/dim]
 
 raysynth attack --campaign campaign.yaml --out campaign.html
-"""
+""",
 )
 def attack(
     real: Annotated[str | None, typer.Argument(help="The real table: what the model learned from.")] = None,
@@ -57,70 +60,62 @@ def attack(
     entity: Entity = None,
     odometer: OdometerFolder = None,
     seed: Seed = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Attack a synthetic table, or many models of a method, and measure what the attacks learn.
 
     Each attack stands beside its baseline: what it gets on rows that the model never saw.
     """
+    from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
+    from raysynth.dp.accounting.odometer import record_use
+    from raysynth.methods.registry import load_synthetic_model
 
-    def work() -> Outcome:
-        from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
-        from raysynth.dp.accounting.odometer import record_use
-        from raysynth.methods.registry import load_synthetic_model
-
-        if out is not None:
-            check_output(out, real, synthetic, holdout, model, campaign)
-        if campaign is not None:
-            if real is not None:
-                raise ParameterError("give either REAL and SYNTHETIC, or --campaign")
-            return attack_campaign(campaign, out=out, seed=seed, odometer=odometer)
-        if real is None or synthetic is None:
-            raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
-        record_use(odometer, "attacks on exact rows")
-        attacker = None if model is None else load_synthetic_model(model)
-        results = run_privacy_attacks(
-            real,
-            synthetic,
-            list(attacks) if attacks else DEFAULT_TYPES,
-            experiments,
-            holdout,
-            attacker,
-            n_targets=targets,
-            entity=entity,
-            seed=seed,
-        )
-        more = [("Synthetic table", synthetic), ("Holdout rows", holdout or "none")]
-        return attacked(results, real, more, attacker, out)
-
-    kept = "No report was written."
-    run(work, as_json, kept=kept if campaign is None else "Finished trials are kept; the same command goes on.")
+    if out is not None:
+        check_output(out, real, synthetic, holdout, model, campaign)
+    if campaign is not None:
+        if real is not None:
+            raise ParameterError("give either REAL and SYNTHETIC, or --campaign")
+        return attack_campaign(campaign, out=out, seed=seed, odometer=odometer)
+    if real is None or synthetic is None:
+        raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
+    record_use(odometer, "attacks on exact rows")
+    attacker = None if model is None else load_synthetic_model(model)
+    results = run_privacy_attacks(
+        real,
+        synthetic,
+        list(attacks) if attacks else DEFAULT_TYPES,
+        experiments,
+        holdout,
+        attacker,
+        n_targets=targets,
+        entity=entity,
+        seed=seed,
+    )
+    more = [("Synthetic table", synthetic), ("Holdout rows", holdout or "none")]
+    return attacked(results, real, more, attacker, out)
 
 
 def attacked(
     results: AttackResults, real: str, more: list[tuple[str, str]], model: Synthesizer | None, out: Path | None
 ) -> Outcome:
     """What attacks on a synthetic table found; the report, which names tables and model, where `out` says so."""
-    record: dict[str, Any] = {"command": "attack", **results.to_dict()}
-    text = results.summary()
-    if out is not None:
-        from raysynth.evaluation.attacks import attack_purpose, attack_section
-        from raysynth.evaluation.decision import spent_words
-        from raysynth.evaluation.page import page_heading, table_name, write_page
+    outcome = Outcome({"command": "attack", **results.to_dict()}, results.summary())
+    if out is None:
+        return outcome
+    from raysynth.evaluation.attacks import attack_purpose, attack_section
+    from raysynth.evaluation.decision import spent_words
+    from raysynth.evaluation.page import page_heading, table_name, write_page
 
-        spent = None if model is None else model.privacy_spent_
-        head = page_heading(
-            "Privacy attacks",
-            table=table_name(real),
-            method="" if model is None else model.method,
-            guarantee="not known: no model was given" if model is None else spent_words(spent),
-            rows=f"{max((r.n_trials for r in results.details.values()), default=0):,} attacked",
-            more=more,
-        )
-        write_page(out, head, [attack_section(results)], [attack_purpose(results, spent)])
-        record["report"] = str(out)
-        text += f"\nReport: {out}"
-    return Outcome(record, text)
+    spent = None if model is None else model.privacy_spent_
+    head = page_heading(
+        "Privacy attacks",
+        table=table_name(real),
+        method="" if model is None else model.method,
+        guarantee="not known: no model was given" if model is None else spent_words(spent),
+        rows=f"{max((r.n_trials for r in results.details.values()), default=0):,} attacked",
+        more=more,
+    )
+    write_page(out, head, [attack_section(results)], [attack_purpose(results, spent)])
+    return outcome.with_file(out)
 
 
 def attack_campaign(file: Path, *, out: Path | None, seed: int | None, odometer: Path | None = None) -> Outcome:
@@ -134,13 +129,12 @@ def attack_campaign(file: Path, *, out: Path | None, seed: int | None, odometer:
         settings["odometer"] = odometer
     data, methods, path = (settings.pop(key) for key in ("data", "methods", "storage_path"))
     results = AttackCampaign(data, methods, path, **settings).run()
-    record: dict[str, Any] = {"command": "attack", "campaign": str(file), "storage_path": path, **results.to_dict()}
-    text = f"{results.summary()}\nTrials: {path}"
-    if out is not None:
-        results.write_report(out)
-        record["report"] = str(out)
-        text += f"\nReport: {out}"
-    return Outcome(record, text)
+    record = {"command": "attack", "campaign": str(file), "storage_path": path, **results.to_dict()}
+    outcome = Outcome(record, f"{results.summary()}\nTrials: {path}")
+    if out is None:
+        return outcome
+    results.write_report(out)
+    return outcome.with_file(out)
 
 
 def read_campaign(file: Path) -> dict[str, Any]:

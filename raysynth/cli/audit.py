@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Json, Method, Settings, app, run
+from raysynth.cli.application import Csv, Method, Settings, command
 from raysynth.cli.steps import Outcome, check_output, new_model, read_as
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
 
 
-@app.command(
+@command(
+    kept="Nothing was written.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 raysynth audit sample.csv --method bayesian_network --epsilon 1
 
 raysynth audit sample.csv --method dp_tvae --epsilon 3 --set epochs=2 --fits 64
-"""
+""",
 )
 def audit(
     data: Annotated[str, typer.Argument(help="A small table (a hundred rows are enough): every fit reads it.")],
@@ -37,26 +38,21 @@ def audit(
     settings: Settings = None,
     csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Of initial weights; counts as published.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Attack a method's privacy claim: a lower bound of epsilon above the claim refutes it."""
+    from raysynth.attacks.audit.run import audit_epsilon
+    from raysynth.data.table import as_table
 
-    def work() -> Outcome:
-        from raysynth.attacks.audit.run import audit_epsilon
-        from raysynth.data.table import as_table
-
-        if out is not None:
-            check_output(out, data, starts=b"<")
-        model = new_model(method, epsilon=epsilon, delta=delta, settings=settings, seed=seed)
-        rows = as_table(read_as(data, csv)).to_arrow().to_pandas()
-        found = audit_epsilon(model, rows, n_refits=fits, confidence=confidence, attacks=["file"])
-        record = {"command": "audit", "method": method, **found.to_dict()}
-        if out is None:
-            return Outcome(record, str(found))
-        write_audit(out, found, data, model, len(rows))
-        return Outcome({**record, "report": str(out)}, f"{found}\nReport: {out}")
-
-    run(work, as_json, kept="Nothing was written.")
+    if out is not None:
+        check_output(out, data, starts=b"<")
+    model = new_model(method, epsilon=epsilon, delta=delta, settings=settings, seed=seed)
+    rows = as_table(read_as(data, csv)).to_arrow().to_pandas()
+    found = audit_epsilon(model, rows, n_refits=fits, confidence=confidence, attacks=["file"])
+    outcome = Outcome({"command": "audit", "method": method, **found.to_dict()}, str(found))
+    if out is None:
+        return outcome
+    write_audit(out, found, data, model, len(rows))
+    return outcome.with_file(out)
 
 
 def write_audit(path: Path, found: EpsilonAudit, data: str, model: Synthesizer, n_rows: int) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, app, run
+from raysynth.cli.application import command
 from raysynth.cli.steps import Outcome, check_output
 from raysynth.errors import DataError
 
@@ -27,7 +27,8 @@ DECIDING = {"Quality": True, TOLD: False, "Usefulness": True, "Privacy risk": Fa
 _WORST = 5
 
 
-@app.command(
+@command(
+    kept="Nothing was changed.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -40,26 +41,21 @@ raysynth compare first.json second.json
 [dim]# the same as a page, with what follows from it[/dim]
 
 raysynth compare first.json second.json --out compared.html
-"""
+""",
 )
 def compare(
     first: Annotated[Path, typer.Argument(help="JSON that `raysynth evaluate --out NAME.json` wrote.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
     out: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Set two evaluations side by side: which does better, the deciding figures, and the columns that moved most."""
-
-    def work() -> Outcome:
-        if out is not None:
-            check_output(out, first, second, starts=b"<")
-        found = side_by_side(_read(first), _read(second))
-        if out is None:
-            return found
-        write_comparison(out, first, second, found.record)
-        return Outcome({**found.record, "report": str(out)}, f"{found.text}\nReport: {out}")
-
-    run(work, as_json, kept="Nothing was changed.")
+    if out is not None:
+        check_output(out, first, second, starts=b"<")
+    found = side_by_side(_read(first), _read(second))
+    if out is None:
+        return found
+    write_comparison(out, first, second, found.record)
+    return found.with_file(out)
 
 
 def side_by_side(first: dict[str, Any], second: dict[str, Any]) -> Outcome:

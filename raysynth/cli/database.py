@@ -194,12 +194,11 @@ def _judged(
     found = evaluate_synthetic_database(real, synthetic, schema, holdout, entity=entity, seed=seed or 0)
     guarantee = about.get("guarantee", found.guarantee)
     found = replace(found, source=about.get("source", ""), method=about.get("method", ""), guarantee=guarantee)
-    text = found.summary()
-    record = {"command": "evaluate", **found.to_dict()}
-    if out is not None:
-        found.write_report(out)
-        record["report"], text = str(out), f"{text}\nReport: {out}"
-    return Outcome(record, text)
+    outcome = Outcome({"command": "evaluate", **found.to_dict()}, found.summary())
+    if out is None:
+        return outcome
+    found.write_report(out)
+    return outcome.with_file(out)
 
 
 def demo_database(out: Path, method: str, seed: int) -> Outcome:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, app, run
+from raysynth.cli.application import Csv, Entity, Method, command
 from raysynth.cli.database import demo_database, refuse
 from raysynth.cli.steps import Outcome, Reports, check_output, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
@@ -39,7 +39,8 @@ _CODES = {  # statsmodels' codebook of the table
 }
 
 
-@app.command(
+@command(
+    kept=lambda out, **_: f"Files that were finished stay in '{out}'.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -54,7 +55,7 @@ raysynth demo patients.csv --out first-look --method ctgan --epochs 30
 [dim]# several tables with keys between them: a shop, made up[/dim]
 
 raysynth demo --database
-"""
+""",
 )
 def demo(
     data: Annotated[
@@ -70,19 +71,14 @@ def demo(
     ] = False,
     csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Fit, sample and evaluate in one go, and say what was done and where the files are."""
-
-    def work() -> Outcome:
-        if database:
-            refuse({"DATA": data, "--epochs": epochs, "--target": target, "--entity": entity, "--csv": csv})
-            return demo_database(out, method, seed)
-        table = None if data is None else read_as(data, csv)
-        result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
-        return Outcome({"command": "demo", **result.record()}, result.text())
-
-    run(work, as_json, kept=f"Files that were finished stay in '{out}'.")
+    if database:
+        refuse({"DATA": data, "--epochs": epochs, "--target": target, "--entity": entity, "--csv": csv})
+        return demo_database(out, method, seed)
+    table = None if data is None else read_as(data, csv)
+    result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
+    return Outcome({"command": "demo", **result.record()}, result.text())
 
 
 @dataclass

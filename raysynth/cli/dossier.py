@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, run
+from raysynth.cli.application import Csv, Entity, OdometerFolder, Seed, command
 from raysynth.cli.steps import Outcome, check_output, read_as
 
 
-@app.command(
+@command(
+    kept=lambda out, **_: f"No dossier was written to '{out}'.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -20,7 +21,7 @@ raysynth dossier model.raysynth train.csv synthetic.csv --holdout holdout.csv --
 [dim]# the edition that may leave the house: no record, rounded figures[/dim]
 
 raysynth dossier model.raysynth train.csv synthetic.csv --holdout holdout.csv --out dossier.html --edition releasable
-"""
+""",
 )
 def dossier(
     model: Annotated[Path, typer.Argument(help="Model file that made the table.")],
@@ -37,31 +38,26 @@ def dossier(
     odometer: OdometerFolder = None,
     csv: Csv = None,
     seed: Seed = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """What every recipient of the table, the model or its file can find out, with room for a signature."""
+    from dataclasses import replace
 
-    def work() -> Outcome:
-        from dataclasses import replace
+    from raysynth.evaluation.dossier import privacy_dossier
+    from raysynth.evaluation.page import table_name
+    from raysynth.version import command_line
 
-        from raysynth.evaluation.dossier import privacy_dossier
-        from raysynth.evaluation.page import table_name
-        from raysynth.version import command_line
-
-        check_output(out, model, real, synthetic, holdout, starts=b"<")
-        found = privacy_dossier(
-            model,
-            read_as(real, csv),
-            synthetic,
-            read_as(holdout, csv),
-            n_targets=targets,
-            entity=entity,
-            seed=seed,
-            odometer=odometer,
-        )
-        found = replace(found, source=table_name(real), command=command_line())
-        found.write(out, edition)
-        record = {"command": "dossier", **found.to_dict(edition), "dossier": str(out)}
-        return Outcome(record, f"{found.summary(edition)}\nDossier: {out} ({edition} edition)")
-
-    run(work, as_json, kept=f"No dossier was written to '{out}'.")
+    check_output(out, model, real, synthetic, holdout, starts=b"<")
+    found = privacy_dossier(
+        model,
+        read_as(real, csv),
+        synthetic,
+        read_as(holdout, csv),
+        n_targets=targets,
+        entity=entity,
+        seed=seed,
+        odometer=odometer,
+    )
+    found = replace(found, source=table_name(real), command=command_line())
+    found.write(out, edition)
+    record = {"command": "dossier", **found.to_dict(edition), "dossier": str(out)}
+    return Outcome(record, f"{found.summary(edition)}\nDossier: {out} ({edition} edition)")

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, run
+from raysynth.cli.application import Csv, Entity, OdometerFolder, Seed, command
 from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
 from raysynth.cli.steps import Outcome, Reports, check_output, evaluate_tables, read_as
 from raysynth.errors import ParameterError
 
 
-@app.command(
+@command(
+    kept=lambda out, **_: "No report was written" + (f" to '{out}'." if out else "."),
     epilog="""
 [bold]Examples[/bold]
 
@@ -40,7 +41,7 @@ raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column 
 [dim]# several tables: folders with a file a table, or database files[/dim]
 
 raysynth evaluate clinic/ synthetic/ --relations clinic/relations.json --holdout others/ --out report.html
-"""
+""",
 )
 def evaluate(
     real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
@@ -70,40 +71,35 @@ def evaluate(
     relations: Relations = None,
     csv: Csv = None,
     seed: Seed = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Compare a synthetic table with the real one, and attack it: figures here, pictures in an HTML report."""
+    from raysynth.dp.accounting.odometer import record_use
+    from raysynth.evaluation.page import table_name
+    from raysynth.evaluation.profiles import ANALYST, check_profile
+    from raysynth.methods.registry import load_synthetic_model
 
-    def work() -> Outcome:
-        from raysynth.dp.accounting.odometer import record_use
-        from raysynth.evaluation.page import table_name
-        from raysynth.evaluation.profiles import ANALYST, check_profile
-        from raysynth.methods.registry import load_synthetic_model
-
-        for path in (out, shareable):
-            if path is not None:
-                check_output(path, real, synthetic, holdout, model)
-        if profile != ANALYST and out is None:
-            raise ParameterError(f"--profile {profile} says whom --out is for; name a file with --out")
-        check_profile(profile, out or "")
-        record_use(odometer, "an exact evaluation")
-        if means_database(real, relations):
-            refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
-            refuse({"--time-column": time_column, "--csv": csv, "--profile": None if profile == ANALYST else profile})
-            return evaluate_databases(
-                real, synthetic, relations=relations, entity=entity, holdout=holdout, out=out, seed=seed
-            )
-        return evaluate_tables(
-            read_as(real, csv),
-            synthetic,
-            Reports(out, shareable, table_name(real), profile),
-            model=None if model is None else load_synthetic_model(model),
-            seed=seed,
-            holdout_data=None if holdout is None else read_as(holdout, csv),
-            target_columns=target or None,
-            sequence_key=sequence_key,
-            time_column=time_column,
-            entity=entity,
+    for path in (out, shareable):
+        if path is not None:
+            check_output(path, real, synthetic, holdout, model)
+    if profile != ANALYST and out is None:
+        raise ParameterError(f"--profile {profile} says whom --out is for; name a file with --out")
+    check_profile(profile, out or "")
+    record_use(odometer, "an exact evaluation")
+    if means_database(real, relations):
+        refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
+        refuse({"--time-column": time_column, "--csv": csv, "--profile": None if profile == ANALYST else profile})
+        return evaluate_databases(
+            real, synthetic, relations=relations, entity=entity, holdout=holdout, out=out, seed=seed
         )
-
-    run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")
+    return evaluate_tables(
+        read_as(real, csv),
+        synthetic,
+        Reports(out, shareable, table_name(real), profile),
+        model=None if model is None else load_synthetic_model(model),
+        seed=seed,
+        holdout_data=None if holdout is None else read_as(holdout, csv),
+        target_columns=target or None,
+        sequence_key=sequence_key,
+        time_column=time_column,
+        entity=entity,
+    )

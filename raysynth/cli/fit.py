@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, OdometerFolder, Seed, Settings, app, run
+from raysynth.cli.application import Csv, Entity, Method, OdometerFolder, Seed, Settings, command, run
 from raysynth.cli.database import Dangling, Relations, fit_database, means_database, refuse
-from raysynth.cli.steps import Outcome, Spread, check_output, new_model, read_as
+from raysynth.cli.steps import Outcome, check_output, new_model, read_as
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -23,14 +23,13 @@ def _print_parameters(method: str | None) -> None:
     from raysynth.methods.parameters import described
     from raysynth.methods.registry import synthesizer_class
 
-    def work() -> Outcome:
-        return Outcome({}, f"Parameters of '{method}', for --set NAME=VALUE:\n{described(synthesizer_class(method))}")
-
-    run(work, as_json=False, kept="Nothing was done.")
+    words = f"Parameters of '{method}', for --set NAME=VALUE:\n"
+    run(lambda: Outcome({}, words + described(synthesizer_class(method))), as_json=False, kept="Nothing was done.")
     raise typer.Exit
 
 
-@app.command(
+@command(
+    kept=lambda model, **_: f"No model was written to '{model}'.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -63,7 +62,7 @@ raysynth fit sqlite:///shop.db --model shop.raysynth
 [dim]# what can be set of a method?[/dim]
 
 raysynth fit --help-method ctgan
-"""
+""",
 )
 def fit(
     data: Annotated[
@@ -104,51 +103,47 @@ def fit(
     ] = None,
     csv: Csv = None,
     seed: Seed = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Learn a model from a table and save it.
 
     Kinds of column (category, number, date, identifier, personal data ...) are inferred and printed; \
 fix what is wrong with --schema. Values seen in fewer than 5 rows are not learned.
     """
-
-    def work() -> Outcome:
-
-        check_output(model, data, schema, starts=b"PK")
-        if means_database(data, relations):
-            refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
-            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv})
-            return fit_database(
-                data,
-                model,
-                relations=relations,
-                method=method,
-                settings=settings,
-                rules=rules,
-                dangling=dangling,
-                odometer=odometer,
-                seed=seed,
-            )
-        begun = time.perf_counter()
-        fitted = new_model(
-            method,
-            schema=schema,
-            spread=Spread(workers, gpu, storage),
+    check_output(model, data, schema, starts=b"PK")
+    if means_database(data, relations):
+        refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
+        refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv})
+        return fit_database(
+            data,
+            model,
+            relations=relations,
+            method=method,
             settings=settings,
-            seed=seed,
-            epochs=epochs,
-            epsilon=epsilon,
-            delta=delta,
-            entity=entity,
             rules=rules,
+            dangling=dangling,
+            odometer=odometer,
+            seed=seed,
         )
-        if odometer is not None:
-            fitted.set_params(odometer=odometer)
-        fitted.fit(read_as(data, csv))
-        fitted.save(model)
-        return fit_outcome(fitted, data, model, time.perf_counter() - begun)
-
-    run(work, as_json, kept=f"No model was written to '{model}'.")
+    begun = time.perf_counter()
+    fitted = new_model(
+        method,
+        schema=schema,
+        workers=workers,
+        gpu=gpu,
+        storage=storage,
+        settings=settings,
+        seed=seed,
+        epochs=epochs,
+        epsilon=epsilon,
+        delta=delta,
+        entity=entity,
+        rules=rules,
+    )
+    if odometer is not None:
+        fitted.set_params(odometer=odometer)
+    fitted.fit(read_as(data, csv))
+    fitted.save(model)
+    return fit_outcome(fitted, data, model, time.perf_counter() - begun)
 
 
 def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, app, run
+from raysynth.cli.application import command
 from raysynth.cli.steps import Outcome
 from raysynth.files.storage import place
 
@@ -19,27 +19,23 @@ if TYPE_CHECKING:
 NO_GUARANTEE = "none (fitted without a privacy budget)"
 
 
-@app.command(
+@command(
+    kept="Nothing was done.",
     epilog="""
 [bold]Examples[/bold]
 
 raysynth info patients.raysynth
 
 raysynth info patients.raysynth --json
-"""
+""",
 )
 def info(
     model: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote.")],
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Say how a model was made: method, rows, columns with their kinds, guarantee, versions and size."""
+    from raysynth.methods.registry import load_synthetic_model
 
-    def work() -> Outcome:
-        from raysynth.methods.registry import load_synthetic_model
-
-        return described(load_synthetic_model(model), model)
-
-    run(work, as_json, kept="Nothing was done.")
+    return described(load_synthetic_model(model), model)
 
 
 def described(model: Synthesizer | RelationalSynthesizer, file: Path) -> Outcome:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysynth.cli.application import Json, app, run
+from raysynth.cli.application import command
 from raysynth.cli.steps import Outcome
 from raysynth.errors import ParameterError
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 
-@app.command(
+@command(
+    kept="Nothing was done.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -33,7 +34,7 @@ raysynth ledger patients-odometer --limit-epsilon 10 --limit-delta 1e-4
 raysynth fit patients.csv --schema schema.json --epsilon 1 --odometer patients-odometer --model patients.raysynth
 
 raysynth ledger patients-odometer
-"""
+""",
 )
 def ledger(
     model: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote, or the folder of an odometer.")],
@@ -41,28 +42,23 @@ def ledger(
         float | None, typer.Option(help="Of a new odometer: what all releases may cost together.")
     ] = None,
     limit_delta: Annotated[float | None, typer.Option(help="Its delta.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """List what a fit with a privacy budget released, or all that was released of a table, and the total.
 
     An odometer is the holder's own: it is never part of a model file.
     """
+    from raysynth.dp.accounting.odometer import Odometer
 
-    def work() -> Outcome:
-        from raysynth.dp.accounting.odometer import Odometer
+    if limit_epsilon is not None or limit_delta is not None:
+        if limit_epsilon is None or limit_delta is None:
+            raise ParameterError("a limit needs both: --limit-epsilon and --limit-delta")
+        Odometer(model).set_limit(limit_epsilon, limit_delta)
+    if Odometer.exists(model):
+        odometer = Odometer(model)
+        return Outcome({"command": "ledger", "odometer": str(model), **odometer.to_dict()}, odometer.describe())
+    from raysynth.methods.registry import load_synthetic_model
 
-        if limit_epsilon is not None or limit_delta is not None:
-            if limit_epsilon is None or limit_delta is None:
-                raise ParameterError("a limit needs both: --limit-epsilon and --limit-delta")
-            Odometer(model).set_limit(limit_epsilon, limit_delta)
-        if Odometer.exists(model):
-            odometer = Odometer(model)
-            return Outcome({"command": "ledger", "odometer": str(model), **odometer.to_dict()}, odometer.describe())
-        from raysynth.methods.registry import load_synthetic_model
-
-        return listed(load_synthetic_model(model).privacy_spent_, model)
-
-    run(work, as_json, kept="Nothing was done.")
+    return listed(load_synthetic_model(model).privacy_spent_, model)
 
 
 def listed(spent: PrivacySpent | None, file: Path) -> Outcome:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Json, app, run
+from raysynth.cli.application import Csv, command
 from raysynth.cli.database import look_database, means_database, refuse
 from raysynth.cli.steps import Outcome, check_output, read_as
 from raysynth.errors import ParameterError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from raysynth.statistics.findings import Findings
 
 
-@app.command(
+@command(
+    kept="Nothing was written.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -30,7 +31,7 @@ raysynth look patients.csv --schema schema.json --out look.html
 [dim]# a file whose form is not found out right[/dim]
 
 raysynth look patients.csv --csv decimal=, --csv encoding=latin-1
-"""
+""",
 )
 def look(
     data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder, glob or URI; or a database.")],
@@ -42,40 +43,35 @@ def look(
         str | None, typer.Option(help="auto: rules that all rows keep become constraints of the schema.")
     ] = None,
     csv: Csv = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Show what a fit would take each column for and why, which values are too rare to appear, and what to decide.
 
     Reads real rows without noise: the output, the schema and the page are as private as the table.
     """
+    from dataclasses import replace
 
-    def work() -> Outcome:
-        from dataclasses import replace
+    from raysynth.data.table import as_table
+    from raysynth.statistics.findings import find
 
-        from raysynth.data.table import as_table
-        from raysynth.statistics.findings import find
-
-        if means_database(data, None):
-            refuse({"--out": out, "--rules": rules, "--csv": csv})
-            return look_database(data)
-        check_output(schema, data, starts=b"{")
-        if out is not None:
-            check_output(out, data, starts=b"<")
-        found = find(as_table(read_as(data, csv)))
-        if rules is not None:
-            if rules != "auto":
-                raise ParameterError(f"--rules must be 'auto'; found '{rules}'")
-            found = replace(found, schema=found.with_rules())
-        found.schema.save(schema, private=True)
-        options = "".join(f" --csv {setting}" for setting in csv or ())
-        following = f"raysynth fit {data} --schema {schema} --model model.raysynth{options}"
-        if out is not None:
-            write_look(out, found, data, following)
-        record = {"command": "look", **found.record(), "schema": str(schema), "next": following}
-        page = "" if out is None else f"\nPage: {out}"
-        return Outcome(record, f"{found.text()}\nSchema: {schema} (edit kinds there){page}\nNext: {following}")
-
-    run(work, as_json, kept="Nothing was written.")
+    if means_database(data, None):
+        refuse({"--out": out, "--rules": rules, "--csv": csv})
+        return look_database(data)
+    check_output(schema, data, starts=b"{")
+    if out is not None:
+        check_output(out, data, starts=b"<")
+    found = find(as_table(read_as(data, csv)))
+    if rules is not None:
+        if rules != "auto":
+            raise ParameterError(f"--rules must be 'auto'; found '{rules}'")
+        found = replace(found, schema=found.with_rules())
+    found.schema.save(schema, private=True)
+    options = "".join(f" --csv {setting}" for setting in csv or ())
+    following = f"raysynth fit {data} --schema {schema} --model model.raysynth{options}"
+    if out is not None:
+        write_look(out, found, data, following)
+    record = {"command": "look", **found.record(), "schema": str(schema), "next": following}
+    page = "" if out is None else f"\nPage: {out}"
+    return Outcome(record, f"{found.text()}\nSchema: {schema} (edit kinds there){page}\nNext: {following}")
 
 
 def write_look(path: Path, found: Findings, data: str, following: str) -> None:

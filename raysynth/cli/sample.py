@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, Seed, app, run
+from raysynth.cli.application import Seed, command
 from raysynth.cli.database import refuse, sample_database
 from raysynth.cli.steps import FILE_ENDINGS, Outcome, check_output, write_frame
+from raysynth.cli.verify import verified
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.files.storage import check_writable, place
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from raysynth.sampling.effects import Rules
 
 
-@app.command(
+@command(
+    kept=lambda out, **_: kept_of_sample(out),
     epilog="""
 [bold]Examples[/bold]
 
@@ -45,7 +47,7 @@ raysynth sample shop.raysynth --out synthetic.db
 raysynth sample patients.raysynth -n 100000000 --out synthetic/
 
 raysynth sample --verify synthetic/
-"""
+""",
 )
 def sample(
     file: Annotated[Path | None, typer.Argument(help="Model file that `raysynth fit` wrote.")] = None,
@@ -79,44 +81,39 @@ def sample(
         bool, typer.Option("--overwrite", help="Replace a file that is older than the model, too.")
     ] = False,
     seed: Seed = None,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Draw synthetic rows from a model.
 
     The rows depend on the model, the seed, n and the conditions alone. Writing to a folder can be interrupted: \
 the same command goes on where it stopped.
     """
+    from raysynth.methods.registry import load_synthetic_model
+    from raysynth.related.synthesizer import RelationalSynthesizer
+    from raysynth.schema import TableSchema
 
-    def work() -> Outcome:
-        from raysynth.methods.registry import load_synthetic_model
-        from raysynth.related.synthesizer import RelationalSynthesizer
-        from raysynth.schema import TableSchema
-
-        if verify is not None:
-            return verify_folder(verify)
-        if file is None or out is None:
-            raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
-        begun = time.perf_counter()
-        model: Any = load_synthetic_model(file)
-        if isinstance(model, RelationalSynthesizer):
-            refuse({"-n": n, "--partition-by": partition_by, "--rules": rules})
-            wanted = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
-            return sample_database(
-                model, file, out, scale=1.0 if scale is None else scale, conditions=wanted or None, seed=seed
-            )
-        if scale is not None:
-            raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
-        if not overwrite:
-            check_not_learned(out, file)
-        check_out(out, file, rules)
-        kept = () if rules is None else TableSchema.load(rules).constraints
-        asked = read_conditions(conditions)
-        rows = write_sample(model, out, n, asked, seed, partition_by=partition_by, constraints=kept)
-        seconds = time.perf_counter() - begun
-        record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
-        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
-
-    run(work, as_json, kept=kept_of_sample(out))
+    if verify is not None:
+        return verified(verify)
+    if file is None or out is None:
+        raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
+    begun = time.perf_counter()
+    model: Any = load_synthetic_model(file)
+    if isinstance(model, RelationalSynthesizer):
+        refuse({"-n": n, "--partition-by": partition_by, "--rules": rules})
+        wanted = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
+        return sample_database(
+            model, file, out, scale=1.0 if scale is None else scale, conditions=wanted or None, seed=seed
+        )
+    if scale is not None:
+        raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
+    if not overwrite:
+        check_not_learned(out, file)
+    check_out(out, file, rules)
+    kept = () if rules is None else TableSchema.load(rules).constraints
+    asked = read_conditions(conditions)
+    rows = write_sample(model, out, n, asked, seed, partition_by=partition_by, constraints=kept)
+    seconds = time.perf_counter() - begun
+    record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
+    return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
 
 
 _OTHER_FILES = (
@@ -178,18 +175,6 @@ def write_sample(
     frame = model.sample(n, conditions=conditions, seed=seed, **more)
     write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)
-
-
-def verify_folder(folder: str) -> Outcome:
-    """Check a folder that `sample` wrote against its manifest; raises `StorageError` naming what is wrong."""
-    from raysynth.sampling.writer import verify
-
-    manifest = verify(folder)
-    size = sum(f.bytes for f in manifest.files)
-    record = {"command": "verify", "folder": folder, "rows": manifest.rows, "files": len(manifest.files), "bytes": size}
-    return Outcome(
-        record, f"{folder}: complete, {manifest.rows:,} rows in {len(manifest.files)} files ({size / 1e6:.1f} MB)"
-    )
 
 
 def read_conditions(text: str | None) -> Any:

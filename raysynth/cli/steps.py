@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,11 @@ class Outcome:
     record: dict[str, Any]
     text: str
 
+    def with_file(self, path: Path | str, name: str = "report") -> Outcome:
+        """The same with a file that was written, called `name`."""
+        said = f"{name.replace('_', ' ').capitalize()}: {path}"
+        return Outcome({**self.record, name: str(path)}, f"{self.text}\n{said}")
+
     def with_stages(self, stages: Sequence[Stage]) -> Outcome:
         """The same with the job's stages: always for machines, after a long job for people too."""
         if not stages:
@@ -42,20 +47,13 @@ class Outcome:
         return Outcome({**self.record, "stages": [s.record() for s in stages]}, text)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Where a fit runs: on so many workers of Ray, on GPUs, with checkpoints in a folder."""
-
-    workers: int | None = None
-    gpu: bool = False
-    storage: Path | None = None
-
-
 def new_model(
     method: str,
     *,
     schema: Path | None = None,
-    spread: Spread | None = None,
+    workers: int | None = None,
+    gpu: bool = False,
+    storage: Path | None = None,
     settings: list[str] | None = None,
     seed: int | None = None,
     **options: Any,
@@ -65,14 +63,15 @@ def new_model(
     Args:
         method: a name, or 'auto'.
         schema: file of one.
-        spread: where the fit runs; None: in this process.
+        workers: processes of Ray; None: this one.
+        gpu: whether each has a GPU.
+        storage: folder of checkpoints; None: none are kept.
         settings: `NAME=VALUE` of further parameters.
         seed: of the fit.
         **options: parameters that have an option of their own; None: not given.
     """
     from raysynth.api import new_synthesizer
 
-    workers, gpu, storage = astuple(spread or Spread())
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
     parameters.update({name: value for name, value in options.items() if value is not None})
     if schema is not None:
@@ -201,14 +200,11 @@ def evaluate_tables(
     )
     out, shareable = reports.out, reports.shareable
     results = replace(results, source=reports.source or results.source, command=command_line())
-    record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
-    text = results.summary()
+    outcome = Outcome({"command": "evaluate", **results.to_dict()}, results.summary())
     if out is not None:
         write_evaluation(results, out, reports.profile)
-        record["report"] = str(out)
-        text += f"\nReport: {out}"
+        outcome = outcome.with_file(out)
     if shareable is not None:
         results.generate_report(shareable, shareable=True)
-        record["shareable_report"] = str(shareable)
-        text += f"\nShareable report: {shareable}"
-    return Outcome(record, text)
+        outcome = outcome.with_file(shareable, "shareable_report")
+    return outcome

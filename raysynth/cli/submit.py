@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, app, run
+from raysynth.cli.application import command
 from raysynth.cli.steps import Outcome
 from raysynth.errors import ClusterError, InputError, ParameterError
 from raysynth.jobs import JobCluster, JobStatus, Resources, Work
@@ -22,7 +22,8 @@ _INPUT_AT_FAULT = 2
 _WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]  # click's UsageError; typer brings it under a private name
 
 
-@app.command(
+@command(
+    kept="A job that was submitted goes on: raysynth submit --list.",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""
 [bold]Examples[/bold]
@@ -67,36 +68,31 @@ def submit(
     allow_open_cluster: Annotated[
         bool, typer.Option("--allow-open-cluster", help="Accept a cluster that asks for no token.")
     ] = False,
-    as_json: Json = False,
-) -> None:
+) -> Outcome:
     """Run any command of raysynth as a job on a Ray cluster.
 
     The job's log is followed here; Ctrl-C leaves the job running. Submitted again, the same work takes a new id and \
 resumes from what is on storage.
     """
-
-    def work() -> Outcome:
-        asks = status or follow or cancel or list_jobs
-        group = context.parent.command if context.parent else None
-        wanted = None if asks else work_of(context.args, getattr(group, "commands", {}))
-        if wanted is not None:
-            wanted = replace(
-                wanted,
-                working_dir=working_dir,
-                runtime_env=runtime_environment(runtime_env, pip or [], env or []),
-                resources=resources(cpus, gpus, memory),
-            ).validate()
-        cluster = JobCluster.connect(address, token_file, allow_open=allow_open_cluster)
-        write = partial(typer.echo, nl=False, err=True)
-        if wanted is not None:
-            return submit_work(cluster, wanted, write, wait=wait)
-        if cancel:
-            return outcome_of(cluster.cancel(cancel))
-        if follow:
-            return ended(cluster.follow(follow, write))
-        return outcome_of(cluster.status(status)) if status else list_of(cluster.jobs())
-
-    run(work, as_json, kept="A job that was submitted goes on: raysynth submit --list.")
+    asks = status or follow or cancel or list_jobs
+    group = context.parent.command if context.parent else None
+    wanted = None if asks else work_of(context.args, getattr(group, "commands", {}))
+    if wanted is not None:
+        wanted = replace(
+            wanted,
+            working_dir=working_dir,
+            runtime_env=runtime_environment(runtime_env, pip or [], env or []),
+            resources=resources(cpus, gpus, memory),
+        ).validate()
+    cluster = JobCluster.connect(address, token_file, allow_open=allow_open_cluster)
+    write = partial(typer.echo, nl=False, err=True)
+    if wanted is not None:
+        return submit_work(cluster, wanted, write, wait=wait)
+    if cancel:
+        return outcome_of(cluster.cancel(cancel))
+    if follow:
+        return ended(cluster.follow(follow, write))
+    return outcome_of(cluster.status(status)) if status else list_of(cluster.jobs())
 
 
 def work_of(words: Sequence[str], commands: Mapping[str, Any], **more: Any) -> Work:

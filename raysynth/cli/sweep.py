@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Entity, Json, Settings, app, run
+from raysynth.cli.application import Entity, Settings, command
 from raysynth.cli.steps import Outcome, read_settings
 from raysynth.errors import ParameterError
 
 
-@app.command(
+@command(
+    kept=lambda out, **_: f"Finished trials stay in '{out}'; the same command resumes there.",
     epilog="""
 [bold]Examples[/bold]
 
@@ -34,7 +35,7 @@ raysynth sweep patients.csv --methods tvae --search-space '{"tvae": {"latent_dim
 
 raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1 --selection private --epsilon-limit 3 \
   --out choice
-"""
+""",
 )
 def sweep(
     data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://).")],
@@ -81,64 +82,36 @@ def sweep(
     entity: Entity = None,
     settings: Settings = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
-    """Fit, evaluate and attack several methods and epsilons, and say which one to take."""
-
-    def work() -> Outcome:
-        return sweep_outcome(
-            data,
-            out,
-            methods=methods,
-            epsilons=epsilons,
-            max_epsilon=max_epsilon,
-            settings=settings,
-            n_seeds=seeds,
-            search_space=None if search_space is None else read_space(search_space),
-            n_trials=trials,
-            search=search,
-            scheduler=scheduler,
-            target_columns=target or None,
-            holdout_data=holdout,
-            selection=selection,
-            proxy_data=proxy,
-            mean_trials=mean_trials,
-            epsilon_limit=epsilon_limit,
-            schema=schema,
-            max_concurrent_trials=at_once,
-            entity=entity,
-            seed=seed,
-        )
-
-    run(work, as_json, kept=f"Finished trials stay in '{out}'; the same command resumes there.")
-
-
-def sweep_outcome(
-    data: str,
-    out: str,
-    *,
-    methods: str | None,
-    epsilons: str,
-    max_epsilon: float,
-    settings: list[str] | None,
-    **options: Any,
 ) -> Outcome:
-    """Sweep, write the report, and recommend; `options` as in `raysynth.tuning.sweep`."""
-    from raysynth.tuning import sweep
+    """Fit, evaluate and attack several methods and epsilons, and say which one to take."""
+    from raysynth import tuning
 
-    result = sweep(
+    result = tuning.sweep(
         data,
         None if methods is None else [m.strip() for m in methods.split(",") if m.strip()],
         read_epsilons(epsilons),
         out=out,
         parameters=read_settings(settings or []),
-        **options,
+        n_seeds=seeds,
+        search_space=None if search_space is None else read_space(search_space),
+        n_trials=trials,
+        search=search,
+        scheduler=scheduler,
+        target_columns=target or None,
+        holdout_data=holdout,
+        selection=selection,
+        proxy_data=proxy,
+        mean_trials=mean_trials,
+        epsilon_limit=epsilon_limit,
+        schema=schema,
+        max_concurrent_trials=at_once,
+        entity=entity,
+        seed=seed,
     )
     report = f"{out.rstrip('/')}/report.html"
     result.generate_report(report)
     words = result.explain(max_epsilon=max_epsilon)
-    record = {"command": "sweep", **result.record(), "recommendation": words, "report": report}
-    return Outcome(record, f"{words}\nReport: {report}")
+    return Outcome({"command": "sweep", **result.record(), "recommendation": words}, words).with_file(report)
 
 
 def read_epsilons(text: str) -> list[float]:

@@ -11,7 +11,7 @@ import pytest
 
 from raysynth import generate_synthetic_data
 from raysynth.api import new_synthesizer
-from raysynth.cli.steps import Spread, new_model
+from raysynth.cli.steps import new_model
 from raysynth.methods.registry import DEFAULT_METHOD, METHODS, choose
 
 
@@ -41,7 +41,7 @@ def test_silence_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_checkpoints_ask_for_a_method_that_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert new_model("auto", spread=Spread(storage=tmp_path / "run"), seed=1).method == "autoregressive"
+    assert new_model("auto", storage=tmp_path / "run", seed=1).method == "autoregressive"
     assert "run_config" in capsys.readouterr().out
 
 
