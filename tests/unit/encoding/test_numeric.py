@@ -195,7 +195,9 @@ def test_condition_weights_are_the_share_of_decoded_values_inside(name: str, a: 
     tolerance = 5 * np.sqrt(np.maximum(weights[:-1] * (1 - weights[:-1]), 1e-3) / n) + 1e-6
     assert (np.abs(found - weights[:-1]) <= tolerance).all()
     possible = codes[weights[codes] > 0]
-    limited, _ = to_numbers(encoder.decode(possible, None, rng, bounds))
+    made = value_of(lambda: encoder.decode(possible, None, rng, bounds))
+    limited, _ = to_numbers(made)
+    assert (encoder.encode(made)[0] == possible).all(), "values of their codes"
     assert ((limited >= bounds[0]) & (limited <= bounds[1])).all()
 
 

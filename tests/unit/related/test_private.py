@@ -18,10 +18,13 @@ from unit.related.measures import pointing_nowhere
 from raysynth import Odometer, RelationalSynthesizer, load_synthetic_model
 from raysynth.cli.database import made_up_shop
 from raysynth.dp.accounting.accountant import total_epsilon
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
 from raysynth.dp.accounting.ledger import Mechanism
 from raysynth.dp.accounting.scope import ROW_COUNT_SHARE
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 from raysynth.errors import InputError, ParameterError
+from raysynth.related.private import epsilon_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 from raysynth.schema.table import TableSchema
@@ -129,8 +132,6 @@ def test_one_ledger_whose_epsilon_follows_from_its_own_events(model: RelationalS
 
     Choices of epsilon e have at most rho = e^2 / 8; the accountant charges discrete noise some 2 % more.
     """
-    from raysynth.dp.accounting.calibration import gaussian_delta
-
     spent = model.privacy_spent_
     assert spent is not None and not spent.guarantee  # the noise is a test's
     assert {e.unit for e in spent.ledger} == {"row of 'customers' with all that descends from it"}
@@ -157,6 +158,41 @@ def test_one_ledger_whose_epsilon_follows_from_its_own_events(model: RelationalS
     assert spent.epsilon <= 8.0
     assert spent.epsilon == pytest.approx(total_epsilon(tuple(spent.ledger), spent.delta))
     assert high + sum(numbers) == pytest.approx(spent.epsilon, rel=0.04)
+
+
+def test_each_table_is_learned_with_the_columns_above_it_the_nearest_first(model: RelationalSynthesizer) -> None:
+    """Numbers of children and rows of references are values 0 .. n - 1, and nothing drawn depends on a number."""
+    assert model.database_ is not None
+    tables = model.database_.tables
+    above = ["age", "member", "region", "since", "number of orders by customer_id"]
+    own = ["day", "channel", "number of lines by order_id"]
+    given = {"customers": [], "orders": [f"customers: {c}" for c in above]}
+    given["lines"] = [f"orders: {c}" for c in own] + given["orders"]
+    drawn = {"customers": above, "orders": own, "lines": ["quantity", "row of products by product_id"]}
+    for name, rounds in (("customers", 5), ("orders", 3), ("lines", 2)):
+        learned = tables[name].model.synthesizer  # type: ignore[union-attr]
+        assert list(tables[name].context) == given[name]
+        assert list(learned.schema_.names) == [*given[name], *drawn[name]]
+        assert learned.private_rounds == rounds, "one for each column that is drawn"
+        counts = [c for c in drawn[name] if c.startswith("number")]
+        assert learned.forbidden_edges == ([(n, c) for n in counts for c in drawn[name] if c != n] or None)
+        assert tables[name].n_rows == learned.n_rows_ > 0 and tables[name].n_alone == 0
+    lines = tables["lines"].model.synthesizer.schema_  # type: ignore[union-attr]
+    assert [lines[n].categories for n in ("orders: number of lines by order_id", "row of products by product_id")] == [
+        tuple(range(CAPS["lines"] + 1)),
+        tuple(range(len(model.database_.references["products"][0]))),
+    ]
+    assert lines["customers: number of orders by customer_id"].categories == tuple(range(CAPS["orders"] + 1))
+    assert lines["customers: age"].bounds == (18, 90) and lines["customers: age"].decimals == 0
+    assert lines["orders: channel"].categories == ("app", "shop", "web")
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.25, 0.5, 1.0])
+def test_a_share_of_the_rho_has_the_epsilon_of_a_release_with_so_much_more_noise(share: float) -> None:
+    budget = PrivacyBudget(2.0, 1e-6)
+    sigma = gaussian_noise_multiplier(2.0, 1e-6) / math.sqrt(share)
+    found = value_of(lambda: epsilon_of(budget, share))
+    assert gaussian_delta(found, sigma) == pytest.approx(1e-6, rel=1e-4) and 0 < found <= 2.0
 
 
 @pytest.fixture

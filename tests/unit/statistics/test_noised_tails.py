@@ -225,6 +225,22 @@ def test_a_distribution_of_runs_is_uniform_within_each(decimals: int | None) -> 
     assert (empty.mean, empty.std, empty.rank_error) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("width", [0.0, 0.5])
+def test_a_mean_by_leaves_says_how_far_it_may_be_off(width: float) -> None:
+    """By what rows are missing, by noise, and by where values lie within the leaves, half a width at most."""
+    low = 100.0 + np.arange(40)
+    grid = ValueGrid(low, low, low + width, None)
+    leaves = np.random.default_rng(2).integers(10, 30, 40).astype(float)
+    levels, total = [LevelCounts(c, 3.0) for c in exact_levels(leaves)], leaves.sum()
+    plain, more = grid.mean(levels, total, 0.0), grid.mean(levels, total + 1, 0.0)
+    assert plain.mean == pytest.approx(leaves @ (low + width / 2) / total)
+    assert (plain.low, plain.high) == (100.0, 139.0 + width) and plain.within == pytest.approx(width / 2)
+    assert plain.per_row == pytest.approx(plain.mean - more.mean, rel=0.01, abs=1e-9)
+    missing = grid.mean(levels, total, 40.0)
+    assert missing.sigma == pytest.approx(math.hypot(plain.sigma, 40.0 * plain.per_row)) and plain.sigma > 0.01
+    assert (missing.mean, missing.within) == (plain.mean, plain.within)
+
+
 def tail_by_loops(one: Side) -> tuple[float, float, float]:
     """The median length over the scales and none, weighed as the module says: nine scales, in widths of the last."""
     least = 0.3 * one.sigma
