@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_audit.py --out audit.jsonl [--methods copula,dp_tvae] [--epsilons 0.5,1,3,8] \
         [--refits 240] [--canaries 400] [--rows 100] [--where local]
+    python tests/benchmarks/bench_audit.py --persons --rows 200 --methods bayesian_network,copula --epsilons 1,3
     python tests/benchmarks/bench_audit.py --releases --out losses.jsonl [--methods copula,bayesian_network] \
         [--epsilons 1] [--refits 5000]
 
@@ -12,6 +13,10 @@ then how many claims were refuted, which must be none (exit 1). `timegan` and `a
 by sequence, learn a long table of so many sequences (`--rows`), and their canary is a sequence. The confidence of all
 bounds together is 0.999: each cell of the matrix has its part of the error. `--out` keeps finished cells, and a second
 run goes on from there.
+
+`--persons`: the unit is a person of 40 to 64 rows, and how many of them count is chosen with noise; the canary is a
+person of 1,024, and delta 1e-2. Beside it a fault, which must be found at a claim of 1: what is counted has noise for
+one row of each.
 
 `--releases`: methods that count, by an adversary who sees every noised release (`attacks/audit/releases.py`), at delta
 1e-2, where the bound of a game is sharp. All columns have declared categories, and the canary the rarer one of each:
@@ -30,6 +35,7 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -39,10 +45,14 @@ from raysynth.attacks.audit.adversary import learned
 from raysynth.attacks.audit.bounds import game_bound
 from raysynth.attacks.audit.releases import judged, loss_of, seen_fit
 from raysynth.attacks.audit.units import units_of
+from raysynth.data.fragments import Table
 from raysynth.dp import PrivacyBudget
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.privacy import audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics import units as units_of_persons
+from raysynth.statistics.units import chosen_most
 
 FAMILY_ERROR = 0.001
 DELTA = 1e-8  # the one-run theorem's term for delta leaves no power at 1e-5
@@ -69,6 +79,7 @@ def main() -> None:
     classes = {m: synthesizer_class(m) for m in METHODS}
     private = [m for m, c in classes.items() if c.has_differential_privacy]
     parser.add_argument("--releases", action="store_true", help="methods that count, with every release seen")
+    parser.add_argument("--persons", action="store_true", help="by person, of whom a chosen number of rows counts")
     parser.add_argument("--methods", help="default: all that are meant")
     parser.add_argument("--epsilons", help="default: 0.5,1,3,8; with --releases 1")
     parser.add_argument("--refits", type=int, help="fits of the membership game, half with the canary; 240, or 5000")
@@ -94,6 +105,11 @@ def main() -> None:
             _keep(options.out, done[cell])
         print(_line(done[cell]), flush=True)
     refuted = [cell for cell in cells if done[cell]["refuted"]]
+    if options.persons:
+        with mock.patch.object(units_of_persons, "chosen_most", chosen_but_not_paid):
+            faulty = audited(options, cells[0][0], 1.0, confidence)
+        print(f"noise for one row of each: {_line(faulty)}")
+        refuted += [] if faulty["refuted"] else [("a planted fault stands", 1.0)]
     print(f"{len(refuted)} of {len(cells)} claims refuted{': ' + str(refuted) if refuted else ''}")
     sys.exit(1 if refuted else 0)
 
@@ -189,6 +205,18 @@ def declared() -> TableSchema:
     return TableSchema((a,))
 
 
+def chosen_but_not_paid(table: Table, column: str, scope: PrivacyScope) -> int:
+    """The fault: the rows of each person that were chosen count, and noise is that of one."""
+    most, scope.rows_per_unit = chosen_most(table, column, scope), 1
+    return most
+
+
+def persons(n: int) -> pd.DataFrame:
+    """Forty to sixty-four rows of each, so that many of them are chosen."""
+    who = np.repeat(np.arange(n), np.random.default_rng(1).integers(40, 65, n))
+    return rows(len(who)).assign(who=who)
+
+
 def audited(options: argparse.Namespace, method: str, epsilon: float, confidence: float) -> dict[str, Any]:
     """One cell: both attacks where the method trains by DP-SGD, else the file's alone."""
     small = dict(TINY.get(method, {}))
@@ -196,15 +224,18 @@ def audited(options: argparse.Namespace, method: str, epsilon: float, confidence
     if by_sgd:
         small["batch_size"] = 5 * options.rows  # all rows in every step: each fit spends the same events
     small |= OF_SEQUENCES if by_sequence else {}
-    model = new_synthesizer(method, epsilon=epsilon, delta=DELTA, seed=0, schema=declared(), verbose=False, **small)
+    small |= {"privacy_unit": "who", "max_rows_per_unit": None} if options.persons else {}
+    table = sequences if by_sequence else persons if options.persons else rows
+    delta = SHARP_DELTA if options.persons else DELTA
+    model = new_synthesizer(method, epsilon=epsilon, delta=delta, seed=0, schema=declared(), verbose=False, **small)
     begun = time.perf_counter()
     found = audit_epsilon(
         model,
-        sequences(options.rows) if by_sequence else rows(options.rows),
+        table(options.rows),
         n_refits=options.refits,
         n_canaries=options.canaries,
         confidence=confidence,
-        attacks=["file", "gradients"] if by_sgd else ["file"],
+        attacks=["file", "gradients"] if by_sgd and not options.persons else ["file"],
         where=options.where,
     )
     about = {"method": method, "refits": options.refits, "canaries": options.canaries, "rows": options.rows}

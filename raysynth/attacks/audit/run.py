@@ -170,6 +170,11 @@ def _one_run(model: Synthesizer, units: Units, n_canaries: int) -> tuple[Gradien
     """The canaries after a fit, and which were in the data; None where nothing was trained by DP-SGD."""
     from raysynth.training.canaries import GradientCanaries, planted
 
+    if model.max_rows_per_unit is None and model.can_resume:  # it trains, and who has which rows changes by the choice
+        raise ParameterError(
+            "canaries of gradients need to know how many rows of a person count: give max_rows_per_unit a number, or "
+            "audit with attacks=['file']"
+        )
     included_M = np.array([secrets.randbits(1) for _ in range(n_canaries)], bool)
     canaries = GradientCanaries(units.n_units, included_M)
     with planted(canaries), in_this_process():

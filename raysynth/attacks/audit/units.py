@@ -24,6 +24,7 @@ from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import as_doubles
+from raysynth.statistics.units import CHOICES
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -70,7 +71,8 @@ class EntityUnits:
         canary: rows of one entity; what they have for a key does not count.
         key: name of the key's column.
         cap: most rows of each of many canaries: as many as count, or one, where a fit numbers rows and not entities.
-        n_units: sequences that a fit makes of the table, or rows that it takes of all persons.
+        n_units: sequences that a fit makes of the table, or rows that it takes of all persons; 0 where noise decides
+            how many.
     """
 
     rows: pa.Table
@@ -142,8 +144,8 @@ def units_of(synthesizer: Synthesizer, data: Any, given: Mapping[str, Any] | Non
     if synthesizer.privacy_unit is None:
         return RowUnits(rows, canary)
     unit, most = synthesizer.privacy_unit, synthesizer.max_rows_per_unit
-    if most is None:
-        raise ParameterError("an audit needs to know how many rows of a person count: give max_rows_per_unit a number")
+    if most is None:  # chosen with noise: the canary has more rows than any choice, and rows have no fixed numbers
+        return EntityUnits(rows, canary.take(pa.array([0] * 2 * int(CHOICES[-1]))), unit, 1, 0)
     return EntityUnits(
         rows, canary.take(pa.array([0] * BEYOND_CAP * most)), unit, 1, _rows_of_persons(rows, unit, most)
     )

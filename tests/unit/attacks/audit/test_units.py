@@ -27,7 +27,7 @@ from raysynth.methods.sequences import private_tables as private_sequence_tables
 from raysynth.methods.sequences.private import bounded_sequences
 from raysynth.privacy import EpsilonAudit, audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.units import bounded
+from raysynth.statistics.units import CHOICES, bounded
 from tests.unit.attacks.conftest import FALSE_ALARM, WITH_BUG, audited
 
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
@@ -105,6 +105,17 @@ def test_a_fit_counts_canaries_after_all_others(key: str) -> None:
     is_canary = np.array([(pulses[a : a + n] == 77).all() for a, n in zip(*vars(found.windows).values(), strict=True)])
     assert is_canary.sum() == 25 and is_canary[units.n_units :].all() and len(is_canary) == units.n_units + 25
     assert (found.windows.length[units.n_units :] == LENGTH).all()
+
+
+def test_a_canary_has_more_rows_than_any_choice_of_how_many_count() -> None:
+    """Where rows are numbered by a choice with noise, the canaries of gradients have no fixed places."""
+    how: dict[str, Any] = {"privacy_unit": "stay", "max_rows_per_unit": None, "epsilon": EPSILON, "delta": DELTA}
+    counting = units_of(new_synthesizer("bayesian_network", **how), stays(), None)
+    assert isinstance(counting, EntityUnits)
+    one = counting.with_canaries(1).to_pandas().iloc[len(stays()) :]
+    assert len(one) > CHOICES.max() and one["stay"].nunique() == 1
+    with pytest.raises(ParameterError, match=r"attacks=\['file'\]"):
+        audit_epsilon(new_synthesizer("dp_tvae", **how), stays(), attacks=["gradients"])
 
 
 def test_a_canary_of_persons_is_a_person_of_its_own() -> None:
