@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.database import Database
 from raysynth.data.fragments import Table
 from raysynth.data.keys import check_database, complete, count_rows, key_values, parent_rows
 from raysynth.data.table import as_table
-from raysynth.errors import DataError
+from raysynth.errors import DataError, SchemaError
 from raysynth.fitting.opening import open_exactly
 from raysynth.kinds.arrow_text import dtype_text
 from raysynth.kinds.identifier.making import IdentifierEncoder
@@ -26,8 +27,10 @@ from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.located import located_keys
 from raysynth.related.nested import with_nested
 from raysynth.related.plan import TablePlan, bringing, plan_of
-from raysynth.related.rules import check_rules
+from raysynth.related.rules import check_rules, is_kept_by, kept_rules
+from raysynth.running.plain_lines import is_quiet
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints import Constraint
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
@@ -109,17 +112,38 @@ def open_tables(
     dangling: str,
     rules: str | None = None,
 ) -> OpenDatabase:
-    """Read the tables, check their keys, infer the kinds of their columns; `rules`: as `open_exactly`.
+    """Read the tables, check their keys, infer the kinds of their columns.
+
+    `rules`: as `open_exactly`; 'auto' keeps rules across tables, too, and prints a line for each.
 
     Raises:
         DataError, SchemaError: as `check_database` and `plan_of`; they name table, column and cure.
     """
     opened, schema = check_database(tables, schema, dangling)
     opened, schema = _without_single_rows(opened, schema)
+    declared = {n: _declared(schemas.get(n)) for n in schema.names}
+    database = _opened(opened, schema, declared, rules)
+    if rules == "auto":
+        known = {n: t.rows for n, t in database.tables.items()}
+        constraints = {n: t.schema.constraints for n, t in database.tables.items()}
+        pointers = {r: p for r, p in database.parents.items() if r in schema.relations}
+        wanted = {n: () if own is None else own.constraints for n, own in declared.items()}
+        if found := kept_rules(Database(known, schema, pointers), database.plans, constraints, wanted):
+            if not is_quiet():
+                print(*(f"rule kept: {rule}" for rule in found), sep="\n")
+            database = _opened(opened, replace(schema, rules=(*schema.rules, *found)), declared, rules)
+    for plan in database.plans:
+        _warn_of_large_families(database, plan)
+    return database
+
+
+def _opened(
+    opened: Mapping[str, Table], schema: DatabaseSchema, declared: Mapping[str, TableSchema | None], rules: str | None
+) -> OpenDatabase:
+    """The database with the rules across tables that its schema has."""
     rows = {name: table.to_arrow() for name, table in opened.items()}
     parents = _parents(opened, schema)
     types, counts = {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()}
-    declared = {n: _declared(schemas.get(n)) for n in schema.names}
     plans = plan_of(schema, types, counts, _alike(schema, rows, parents))
     ruled = {n for n, own in declared.items() if own is not None and own.constraints}
     whole, nested = with_nested(schema, plans, opened, ruled)
@@ -135,10 +159,7 @@ def open_tables(
             break
         located = frozenset(r for r in located if _has_values(r, known))
     check_rules(schema, opened, {n: t.rows for n, t in known.items()}, parents)
-    database = OpenDatabase(whole, plans, known, parents, nested)
-    for plan in plans:
-        _warn_of_large_families(database, plan)
-    return database
+    return OpenDatabase(whole, plans, known, parents, nested)
 
 
 def _without_single_rows(
@@ -262,12 +283,25 @@ def _open_table(
         found = open_exactly(part, wanted, {}, None, rules=rules)
         # a child's key follows its parent's place, and no model of a table sees the places of both
         columns |= {c.name: replace(c, in_order=False) if c.kind.is_key else c for c in found.schema.columns}
-        constraints = found.schema.constraints
+        constraints = tuple(c for c in found.schema.constraints if _is_kept(c, table.schema, plan, wanted))
         read = with_forms(part, declared_forms(found.schema)).to_arrow()  # dates as dates, before any rule
         rows = pa.table({n: one_array((read if n in read.column_names else rows).column(n)) for n in rows.column_names})
     schema = TableSchema(tuple(columns[n] for n in table.names), constraints, rare)
     keys = {} if plan is None else {c: _key_maker(table, c) for c in plan.made}
     return OpenTable(plan, rows, schema, keys)
+
+
+def _is_kept(constraint: Constraint, types: pa.Schema, plan: TablePlan, declared: TableSchema | None) -> bool:
+    """Whether a constraint can be kept beside the rules across tables; a declared one must be, or is refused."""
+    if plan.order not in constraint.involves and is_kept_by(constraint, types, plan.compared):
+        return True
+    if declared is not None and constraint in declared.constraints:
+        other = [str(r) for c, r in plan.compared.items() if c in constraint.involves] or [f"the order '{plan.order}'"]
+        raise SchemaError(
+            f"table '{plan.name}': {constraint} and {other[0]} speak of the same column, and made rows cannot keep "
+            "both; leave one of them out, or let all columns of the constraint be later than one value of the parent"
+        )
+    return False
 
 
 def _key_maker(table: Any, column: str) -> IdentifierEncoder:

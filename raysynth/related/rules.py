@@ -8,7 +8,8 @@ exactly, which has no place under a privacy budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -23,10 +24,12 @@ from raysynth.data.keys import key_values
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.related.grouping import numbers, unit_of
-from raysynth.related.plan import COMPARED
+from raysynth.related.plan import COMPARED, TablePlan
+from raysynth.schema.constraints import Constraint, Inequality
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
 
 ROUNDED = 1e-6  # relative: what a sum may differ by the order in which it was made
+ORDER = ("==", "count", "sum", *COMPARED)  # in which rules are kept
 MOSTLY = 0.95  # share of the rows of which a rule that could be declared holds
 CHANCE = 0.9  # so much fewer rows break it, at least, than beside the parents of others
 FEWEST = 50  # rows with a parent
@@ -134,17 +137,99 @@ def proposed_rules(database: Database) -> list[tuple[CrossTableRule, float]]:
     found = []
     for relation in database.schema.relations:
         sides = relation.child, relation.parent
+        if any(database.schema[t].reference for t in sides):
+            continue
         pointer = np.maximum(database.pointers[relation], -1)
-        if any(database.schema[t].reference for t in sides) or (pointer >= 0).sum() < FEWEST:
+        if (pointer >= 0).sum() < FEWEST:
             continue
         rows = {t: database.tables[t] for t in sides}
         other = np.random.default_rng(0).permutation(rows[relation.parent].num_rows)
         dealt = np.append(other, -1)[pointer]  # each family has the parent of another one
         for rule in _possible(relation, database):
             broken, by_chance = (_broken(rule, rows, p).mean() for p in (pointer, dealt))
-            if broken <= 1 - MOSTLY and broken < (1 - CHANCE) * by_chance:
+            is_said = replace(rule, kind="==") in {r for r, _ in found}  # by a copy
+            if broken <= 1 - MOSTLY and broken < (1 - CHANCE) * by_chance and not is_said:
                 found.append((rule, float(1 - broken)))
     return found
+
+
+def kept_rules(
+    database: Database,
+    plans: Sequence[TablePlan],
+    constraints: Mapping[str, Sequence[Constraint]],
+    declared: Mapping[str, Sequence[Constraint]],
+) -> tuple[CrossTableRule, ...]:
+    """Of `proposed_rules` those that all rows and, by construction, made rows keep, beside the schema's.
+
+    A rule is left out that does not follow the key by which the child's rows are made, or whose column is computed,
+    copied or compared already: of several times that a child is later than, the latest is taken.
+
+    Args:
+        database: its dates read. plans: of its tables.
+        constraints: within tables, by name. declared: those that the user wants; the others are given up for a copy or
+            a total, which leaves nothing to learn of its column.
+    """
+    primary, kept = {p.name: p.primary for p in plans}, list(database.schema.rules)
+    relation_of = database.schema.relation_of
+    found = [r for r, share in proposed_rules(database) if share == 1 and primary[r.child] == relation_of(r)]
+    for rule in sorted(found, key=lambda r: (ORDER.index(r.kind), _distance(r, database))):
+        table, made = _follows(rule)[0], {_follows(r) for r in kept if r.kind not in COMPARED}
+        tied = declared[table] if rule.kind not in COMPARED else constraints[table]
+        tied = [x for x in tied if not any((table, c) in made for c in x.involves)]
+        together = _together(rule, found, tied, database.tables[rule.child].schema)
+        if together and not any(_disturbs(r, other) for r in together for other in kept):
+            kept += together
+    return tuple(kept[len(database.schema.rules) :])
+
+
+def is_kept_by(constraint: Constraint, table: pa.Schema, compared: Mapping[str, CrossTableRule]) -> bool:
+    """Whether a constraint within a table says of differences from a parent what it says of the columns.
+
+    It does where all of its columns are learned as differences from the same value, in the same unit.
+    """
+    rules = {replace(compared[c], child_column="") if c in compared else None for c in constraint.involves}
+    if rules == {None}:
+        return True
+    upwards = all(r is not None and r.kind in (">", ">=") for r in rules)
+    types = {str(table.field(c).type) for c in constraint.involves}
+    return upwards and len(rules) == len(types) == 1 and isinstance(constraint, Inequality)
+
+
+def _follows(rule: CrossTableRule) -> tuple[str, str]:
+    """Table and column of the side that is made from the other one."""
+    child, parent = _sides(rule)
+    return parent if rule.kind in ("sum", "count") else child
+
+
+def _together(
+    rule: CrossTableRule, found: Sequence[CrossTableRule], constraints: Sequence[Constraint], types: pa.Schema
+) -> list[CrossTableRule]:
+    """A rule and those like it of the columns that constraints tie to its own; [] where a constraint would be lost."""
+    tied = {_follows(rule)[1]}
+    while more := {c for x in constraints if tied & {*x.involves} for c in x.involves} - tied:
+        tied |= more
+    if rule.kind not in COMPARED:
+        return [] if any(tied & {*x.involves} for x in constraints) else [rule]
+    rules = {c: replace(rule, child_column=c) for c in sorted(tied)}
+    kept = all(is_kept_by(x, types, rules) for x in constraints if tied & {*x.involves})
+    return [*rules.values()] if kept and all(r in found for r in rules.values()) else []
+
+
+def _disturbs(rule: CrossTableRule, other: CrossTableRule) -> bool:
+    """Whether two rules make the same column, or one of them what the other is made from; copies of copies do not."""
+    if _follows(rule) == _follows(other):
+        return True
+    is_chain = rule.kind == other.kind == "==" or rule.kind in COMPARED and other.kind in COMPARED
+    return not is_chain and (_follows(rule) in _sides(other) or _follows(other) in _sides(rule))
+
+
+def _distance(rule: CrossTableRule, database: Database) -> float:
+    """Of a comparison the mean difference between its sides; 0 for other rules."""
+    if rule.kind not in COMPARED:
+        return 0.0
+    pointer = database.pointers[database.schema.relation_of(rule)]
+    own, theirs = (numbers(c) * unit_of(c.type) for c in (database.tables[t].column(n) for t, n in _sides(rule)))
+    return float(np.nanmean(np.abs(own - np.append(theirs, np.nan)[np.maximum(pointer, -1)])))
 
 
 def _possible(relation: Relation, database: Database) -> Iterator[CrossTableRule]:
@@ -154,11 +239,11 @@ def _possible(relation: Relation, database: Database) -> Iterator[CrossTableRule
     types = {t: database.tables[t].schema for t in (child, parent)}
     for own, theirs in product(database.own_columns(child), database.own_columns(parent)):
         mine, other = types[child].field(own).type, types[parent].field(theirs).type
+        if own == theirs and mine.equals(other):
+            yield CrossTableRule("==", child, own, parent, theirs, by)
         if pt.is_temporal(mine) and pt.is_temporal(other):
             yield from (CrossTableRule(kind, child, own, parent, theirs, by) for kind in (">=", "<="))
-        elif own == theirs and mine.equals(other):
-            yield CrossTableRule("==", child, own, parent, theirs, by)
-        elif _is_number(mine) and _is_number(other):
+        elif own != theirs and _is_number(mine) and _is_number(other):
             yield CrossTableRule("sum", child, own, parent, theirs, by)
     for theirs in database.own_columns(parent):
         if pt.is_integer(types[parent].field(theirs).type):

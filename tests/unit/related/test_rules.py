@@ -16,7 +16,9 @@ from raysynth.data.database import read_database
 from raysynth.errors import DataError, InputError, ParameterError, SchemaError
 from raysynth.related.opened import open_tables
 from raysynth.related.rules import proposed_rules
+from raysynth.schema.constraints import Inequality
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
+from raysynth.schema.table import TableSchema
 
 Change = Callable[[dict[str, pd.DataFrame]], object]
 
@@ -136,6 +138,62 @@ def test_rules_within_a_table_are_found_and_kept_where_that_is_asked(capsys: pyt
         "rules": "auto"}, "root": "patients", "caps": {"stays": 3}}, "'rules', which is no parameter")):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             RelationalSynthesizer(relations=["stays.patient -> patients.id"], **bad).fit(stays())
+
+
+def lives(seed: int) -> dict[str, pd.DataFrame]:
+    """Patients who know the number of their stays, and stays that know when their patient was born."""
+    tables, rng = stays(seed), np.random.default_rng(seed)
+    born = pd.Timestamp("1950-01-01") + pd.to_timedelta(rng.integers(0, 20000, 150), "D")
+    n = tables["stays"].groupby("patient").size().reindex(range(150), fill_value=0).to_numpy()
+    late = tables["stays"].assign(born=born[tables["stays"]["patient"]])
+    for column in ("came", "left"):  # as far from the birth as from a common day, so that chance breaks the order
+        late[column] = late["born"] + (late[column] - pd.Timestamp("2021-01-01"))
+    return {"patients": tables["patients"].assign(born=born, n=n), "stays": late}
+
+
+def test_rules_across_tables_that_all_rows_keep_are_kept_where_that_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = RelationalSynthesizer(
+        relations=["stays.patient -> patients.id"], parameters={"rules": "auto", "n_trees": 2}, seed=1
+    )
+    tables = lives(3)
+    made = value_of(lambda: model.fit(tables).sample(seed=2, scale=2.0))
+    kept = {"stays.born == patients.born", "patients.n = count(stays)"}
+    kept |= {f"stays.{column} >= patients.born" for column in ("came", "left")}
+    assert {str(r) for r in model.schema_.rules} == kept
+    said = capsys.readouterr().out.splitlines()
+    assert {line.removeprefix("rule kept: ") for line in said if line.startswith("rule kept: ")} == kept
+    both = made["stays"].merge(made["patients"], left_on="patient", right_on="id")
+    assert len(both) > 500 and (both["born_x"] == both["born_y"]).all()
+    assert (both["born_x"] <= both["came"]).all() and (both["came"] <= both["left"]).all()
+    assert (both.groupby("patient").size() == both.groupby("patient")["n"].first()).all()
+    tables["stays"].loc[5, "born"] = pd.Timestamp("2000-01-01")  # one row keeps a rule from being adopted
+    others = RelationalSynthesizer(relations=model.relations, parameters=model.parameters, verbose=False)
+    value_of(lambda: others.fit(tables))
+    assert {str(r) for r in others.schema_.rules} == kept - {"stays.born == patients.born"}
+    assert not capsys.readouterr().out
+
+
+def test_a_constraint_that_would_compare_a_difference_with_a_time_is_refused_where_it_is_declared() -> None:
+    rules = ["stays.patient -> patients.id", "stays.came >= patients.born"]
+    within = TableSchema(constraints=(Inequality("came", "left"),))
+    model = RelationalSynthesizer(relations=rules, schemas={"stays": within}, verbose=False)
+    with pytest.raises(
+        SchemaError, match=r"table 'stays': .*'came'.* and stays.came >= patients.born speak of the same"
+    ):
+        model.fit(lives(4))
+    same = [*rules, "stays.left >= patients.born"]
+    found = {"parameters": {"rules": "auto", "n_trees": 2}, "seed": 0, "verbose": False}
+    for model in (
+        RelationalSynthesizer(relations=same, schemas={"stays": within}, **{**found, "parameters": {"n_trees": 2}}),
+        RelationalSynthesizer(relations=rules, **found),
+    ):
+        made = value_of(lambda model=model: model.fit(lives(4)).sample(seed=1))
+        both = made["stays"].merge(made["patients"], left_on="patient", right_on="id")
+        assert len(both) > 200 and (both["came"] >= both["born_y"]).all()
+        is_together = model.relations is same
+        assert not is_together or (both["came"] <= both["left"]).all()
 
 
 def test_rules_that_nearly_all_rows_keep_are_proposed_with_their_share() -> None:
