@@ -17,8 +17,8 @@ works belong and whom no protected table could show again; no names, titles or p
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
 one by the same method with keys dealt out at random ('independent'), and SDV's HMA ('hma') and MOSTLY AI's SDK in local
 mode ('mostlyai') in Pythons of their own, without composite keys, which they do not have ('no result' is printed with
-the reason). Finished runs are kept in `--out`, and
-a second run goes on from there.
+the reason). Finished runs are kept in `--out`, and a second run goes on from there. `--keep` keeps the tables, too;
+SyntheRela's figures of them are those of `judge_syntherela.py`.
 
 `--rows` fits and samples a made-up shop of about so many rows and prints seconds, seconds of the processor and memory.
 """
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma, mostlyai")
     parser.add_argument("--peer-python", help="a Python with sdv, or with mostlyai")
     parser.add_argument("--peer-seconds", type=float, default=3600)
+    parser.add_argument("--keep", help="folder for real, held-back and made tables, which judge_syntherela.py judges")
     parser.add_argument("--out", required=False, help="JSON lines of finished runs")
     parser.add_argument("--rows", type=int, help="fit and sample a made-up shop of about so many rows")
     options = parser.parse_args()
@@ -107,6 +108,9 @@ def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]
     except RuntimeError as error:
         return {"error": str(error)}
     seconds = time.perf_counter() - begun
+    if options.keep:
+        for name, kept in (("real", real), ("held", held), (method, made)):
+            write_database(kept, schema, Path(options.keep) / Path(folder).name / name)
     found = evaluate_synthetic_database(real, made, schema, held)
     print(f"\n{folder}, {method}\n{found.summary()}", flush=True)
     beside = (found.cardinality, found.correlation(1), found.correlation(2), found.c2st_aggregated)

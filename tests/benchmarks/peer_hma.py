@@ -4,17 +4,22 @@
 
 What HMA cannot take is changed and said: composite keys and cycles are left out as relations (their columns are drawn
 like any other), and rows whose key is missing are left out of the fit. SDV 2 refuses more than five tables and a depth
-above two before it looks at rows; that check is switched off, so that its method is tried.
+above two before it looks at rows; that check is switched off, so that its method is tried. Where its encoding of text
+fails on missing values ('Range exceeds valid bounds'), it learns a word in their place, which is missing in the result.
 """
 
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from sdv.metadata import Metadata
 from sdv.multi_table import HMASynthesizer
+
+WORD = "(missing)"
 
 
 def main() -> None:
@@ -24,6 +29,22 @@ def main() -> None:
     for name, table in tables.items():
         text = [c for c in table if isinstance(table[c].dtype, pd.CategoricalDtype)]
         tables[name] = table.assign(**{c: table[c].astype(object).where(table[c].notna(), None) for c in text})
+    HMASynthesizer._validate_schema_complexity = lambda self: None
+    try:
+        model = learned(dict(tables), schema)
+    except OverflowError as error:
+        print(f"missing text as a word, since: {error}")
+        gaps = {n: [c for c in t if t[c].isna().any() and not is_numeric_dtype(t[c])] for n, t in tables.items()}
+        words = {n: t.assign(**{c: t[c].astype(object).fillna(WORD) for c in gaps[n]}) for n, t in tables.items()}
+        model = learned(words, schema)
+    made.mkdir()
+    sample = getattr(model, "sample_scale", model.sample)  # SDV 2 calls it so
+    for name, table in sample(scale=1.0).items():
+        table.replace(WORD, None).to_parquet(made / f"{name}.parquet", index=False)
+
+
+def learned(tables: dict[str, pd.DataFrame], schema: dict[str, Any]) -> HMASynthesizer:
+    """HMA, fitted with the keys that it can take."""
     metadata = Metadata.detect_from_dataframes(tables, infer_keys=None)
     keys = {t["name"]: t.get("primary_key", []) for t in schema["tables"]}
     for name, key in keys.items():
@@ -41,13 +62,9 @@ def main() -> None:
             tables[child] = tables[child][tables[child][column].notna()].reset_index(drop=True)
         metadata.update_column(column_name=column, sdtype="id", table_name=child)
         metadata.add_relationship(parent, child, key, column)
-    HMASynthesizer._validate_schema_complexity = lambda self: None
     model = HMASynthesizer(metadata, verbose=False)
     model.fit(tables)
-    made.mkdir()
-    sample = getattr(model, "sample_scale", model.sample)  # SDV 2 calls it so
-    for name, table in sample(scale=1.0).items():
-        table.to_parquet(made / f"{name}.parquet", index=False)
+    return model
 
 
 if __name__ == "__main__":
