@@ -243,7 +243,7 @@ def _possible(relation: Relation, database: Database) -> Iterator[CrossTableRule
             yield CrossTableRule("==", child, own, parent, theirs, by)
         if pt.is_temporal(mine) and pt.is_temporal(other):
             yield from (CrossTableRule(kind, child, own, parent, theirs, by) for kind in (">=", "<="))
-        elif own != theirs and _is_number(mine) and _is_number(other):
+        elif _is_number(mine) and _is_number(other):
             yield CrossTableRule("sum", child, own, parent, theirs, by)
     for theirs in database.own_columns(parent):
         if pt.is_integer(types[parent].field(theirs).type):
