@@ -6,8 +6,9 @@ and a table of entities (the static columns, the time of the first row and the l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,46 @@ from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.fitting.persons import sharing, with_repeated_keys
 from raysynth.kinds.identifier.repeated import MANY
+from raysynth.running.runner import for_each_fragment
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.persons import value_hashes
 from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.training.window_shards import wide_rows
 
 Kinds = Mapping[Kind, Sequence[str] | None]
+FEWEST_DRAWN = 500  # sequences; of fewer, long ones all rows are held
 OWNER = "person of the row"  # in tables that count persons
+
+
+def drawn_sequences(
+    table: Table, key: str, time: str | None, most: int, statistics: TableStatistics
+) -> tuple[Table, float]:
+    """Whole sequences with about `most` rows, in memory, and their share of all; a smaller table as it is, and 1.
+
+    Those are drawn whose key has a low hash. Fragments are read apart, over Ray Data where the table is large, so that
+    no process holds the others. Rows without key or time are all there.
+    """
+    share = most / max(statistics.n_rows, 1)
+    if share >= 1 or statistics.columns[key].n_distinct * share < FEWEST_DRAWN:
+        return table, 1.0
+    parts = for_each_fragment(table, partial(_drawn, key, time, share), columns=table.names, label="drawing sequences")
+    rows = pa.concat_tables(parts).unify_dictionaries()
+    held = as_table(rows, min_rows=0).fragments
+    return replace(table, fragments=held, n_rows=len(rows), memory=rows, dataset=None), len(rows) / statistics.n_rows
+
+
+def _drawn(key: str, time: str | None, share: float, index: int, blocks: Iterable[pa.RecordBatch]) -> pa.Table:
+    """The rows of a fragment that belong to drawn sequences."""
+    kept = []
+    for block in blocks:
+        hashes = value_hashes(block.column(key))  # 0 where missing
+        taken = hashes < np.uint64(share * 2**63) * np.uint64(2)
+        if time is not None:
+            taken |= block.column(time).is_null().to_numpy(zero_copy_only=False)
+        kept.append(pa.table(block.take(pa.array(np.flatnonzero(taken)))))
+    return pa.concat_tables(kept)
 
 
 @dataclass(frozen=True)
@@ -76,6 +109,7 @@ class SequenceTables:
         entities, entity_schema, entity_statistics: the table of sequences: static columns that are modelled, time of
             the first row, and length.
         persons: the column whose values protection counts; None: it counts rows.
+        share: of the table's rows that sequences were drawn for.
     """
 
     ordered: OrderedRows
@@ -89,6 +123,7 @@ class SequenceTables:
     entity_schema: TableSchema
     entity_statistics: TableStatistics
     persons: str | None = None
+    share: float = 1.0
 
     @property
     def rare_rows(self) -> int:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raysynth.data.sequences import (
     array_of,
+    check_order,
     longest,
     order_rows,
     rows_of_array,
@@ -26,7 +27,7 @@ from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
-from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
+from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide, drawn_sequences
 from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker, drawn_entities
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
@@ -94,6 +95,14 @@ class SequenceSynthesizer(Synthesizer):
             "rows from the start of one window to the next in entities longer than `sequence_length`", at_least=1
         ),
     ] = 1
+    max_rows: Annotated[
+        int,
+        Parameter(
+            "rows to learn from; of a larger table of many sequences so many are drawn by their keys, whole, and "
+            "memory does not grow with it; not under a budget",
+            at_least=1000,
+        ),
+    ] = 1_000_000
 
     sampler_: SequenceMaker = field(init=False)
     history_: list[dict[str, float]] = field(init=False)
@@ -236,7 +245,7 @@ class SequenceSynthesizer(Synthesizer):
             rows = tables.window_rows(*coders)
         if self.verbose:
             self._describe(tables, length)
-        wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
+        wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean()) / tables.share
         begun = Fitted(
             schema=tables.schema,
             modelled_schema=tables.step_schema,
@@ -317,8 +326,11 @@ class SequenceSynthesizer(Synthesizer):
         if unknown := [n for n in named if n not in table.names]:
             raise SchemaError(f"the table has no column '{unknown[0]}'; it has: {', '.join(table.names)}")
         kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
-        table, _ = dated(table, collect(table, label="statistics"), declared, kinds)  # rows are ordered by time
-        ordered = order_rows(table, self.sequence_key, self.time_column)
+        statistics = collect(table, label="statistics")
+        table, _ = dated(table, statistics, declared, kinds)  # rows are ordered by time
+        key = check_order(table, self.sequence_key, self.time_column)
+        table, share = drawn_sequences(table, key, self.time_column, self.max_rows, statistics)
+        ordered = order_rows(table, key, self.time_column)
         static = static_columns(ordered, self.static_columns)
         length = longest(ordered, self.sequence_length)
         windows = windows_of(ordered, length, self.window_step)
@@ -328,12 +340,13 @@ class SequenceSynthesizer(Synthesizer):
                 f"learned in windows of {length:,}; give a smaller sequence_length, or more rows"
             )
         tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table, entity=self.entity)
-        return replace(tables, schema=as_written(tables.schema, table)), length
+        return replace(tables, schema=as_written(tables.schema, table), share=share), length
 
     def _describe(self, tables: SequenceTables, length: int) -> None:
         ordered, cut = tables.ordered, len(tables.windows) != tables.ordered.n_entities
         windows = f", learned in {len(tables.windows):,} windows of {length} rows" if cut else ""
-        print(f"{ordered.n_entities:,} sequences, {ordered.rows.num_rows:,} rows{windows}")
+        drawn = "" if tables.share == 1 else f", drawn from {ordered.rows.num_rows / tables.share:,.0f}"
+        print(f"{ordered.n_entities:,} sequences, {ordered.rows.num_rows:,} rows{drawn}{windows}")
         print(tables.schema.describe())
         if tables.static:
             print(f"static columns: {', '.join(tables.static)}")

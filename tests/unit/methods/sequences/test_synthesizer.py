@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,3 +290,40 @@ def test_methods_take_the_same() -> None:
     shared = {"sequence_key", "time_column", "static_columns", "sequence_length", "features", "window_step"}
     for method in METHODS.values():
         assert shared <= set(method.cls._parameter_names())
+
+
+def visits_of_many(n: int, length: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A long table of shuffled rows, `length` of each user, and parameters by which it is quick."""
+    rng = np.random.default_rng(n)
+    keys = np.repeat([f"u{k}" for k in rng.permutation(n)], length)
+    table = pd.DataFrame({"user": keys, "day": np.tile(np.arange(length), n), "x": rng.normal(size=n * length)})
+    quick = {"epochs": 1, "units": 8, "width": 8, "hidden": 4, "seed": 0}
+    return table.sample(frac=1, random_state=0, ignore_index=True), {
+        "sequence_key": "user",
+        "time_column": "day",
+        **quick,
+    }
+
+
+def test_of_a_large_table_whole_sequences_are_drawn_and_as_many_are_made_as_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, asked = visits_of_many(1_500, 4)
+    table.to_parquet(tmp_path / "long.parquet", row_group_size=1000)
+    said = []
+    for data in (table, tmp_path / "long.parquet"):
+        model = AutoregressiveSequences(max_rows=2_400, **asked).fit(data)
+        said.append(capsys.readouterr().out.splitlines()[0])
+        assert model.sequence_length_ == 4 and model.n_rows_ == 1_500
+        assert (model.sample(200).groupby("user").size() == 4).all()  # parts of sequences would have shown fewer rows
+    found = re.match(r"\d+ sequences, ([\d,]+) rows, drawn from 6,000", said[0])
+    assert said[0] == said[1] and found and 2_000 < int(found[1].replace(",", "")) < 2_800
+    table.loc[[1, 3_000, 5_999], "day"] = np.nan
+    with pytest.raises(DataError, match="time_column 'day' is missing in 3 rows"):
+        AutoregressiveSequences(max_rows=2_400, **asked).fit(table)
+
+
+def test_of_few_sequences_none_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    table, asked = visits_of_many(600, 4)
+    model = AutoregressiveSequences(max_rows=1_000, **asked).fit(table)
+    assert "drawn" not in capsys.readouterr().out and model.n_rows_ == 600
