@@ -16,13 +16,15 @@ from outcome import value_of
 from raysynth import load_synthetic_model
 from raysynth.api import infer_schema, new_synthesizer
 from raysynth.constraints import Expression, Inequality, Unique
+from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
 from raysynth.errors import ConstraintError
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
+from raysynth.sampling import persons
 from raysynth.sampling.chunks import CHUNK_ROWS, make_chunk
 from raysynth.sampling.conditions import Segment
-from raysynth.sampling.persons import person_columns, rows_of_persons
+from raysynth.sampling.persons import TRIES, completes, person_columns, rows_of_persons, rows_scores, until_kept
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import ConstraintSet
 from raysynth.schema.constraints.thinning import Factors, Thinning
@@ -73,8 +75,8 @@ def test_a_person_in_two_chunks_is_one_person() -> None:
     columns = [replace(c, within="patient_id") if c.name in OWN else c for c in schema.columns]
     few = new_synthesizer("trees", seed=1, verbose=False, schema=replace(schema, columns=tuple(columns)))
     rows = value_of(lambda: few.fit(table_of_persons()).sample(CHUNK_ROWS + 3_000, seed=2))
-    persons = rows["patient_id"].to_numpy()
-    assert persons[CHUNK_ROWS - 1] == persons[CHUNK_ROWS] != persons[CHUNK_ROWS + 1_000]
+    who = rows["patient_id"].to_numpy()
+    assert who[CHUNK_ROWS - 1] == who[CHUNK_ROWS] != who[CHUNK_ROWS + 1_000]
     assert most_values(rows) == 1
 
 
@@ -181,3 +183,70 @@ def test_who_ends_in_the_next_chunk_is_drawn_there_as_here_and_nobody_else_is(mo
     first, second, third = of(0), of(1), of(2)
     assert sizes == [2, 1, 1, 2, 2, 1], "who begins in a chunk and ends there at once, the one of both beside"
     assert first[2] == second[0] and len({*first, *second, *third}) == 8
+
+
+def kept_by_loops(draws_NT: np.ndarray) -> tuple[list[int], list[bool], list[int]]:
+    """(value, whether it holds, places left) of rows whose draws are given: odd ones break the rule, of those that hold
+    a third is not used; a row that holds gives way only to one that does."""
+    values, held, left = [], [], []
+    for place, draws in enumerate(draws_NT.tolist()):
+        value, holds, is_used = draws[0], draws[0] % 2 == 0, draws[0] % 2 == 0 and draws[0] % 3 != 0
+        for tried in draws[1 : TRIES + 1]:
+            if is_used:
+                break
+            if tried % 2 == 0 or not holds:
+                value = tried
+            holds, is_used = holds or tried % 2 == 0, tried % 2 == 0 and tried % 3 != 0
+        values, held, left = [*values, value], [*held, holds], left if is_used else [*left, place]
+    return values, held, left
+
+
+def test_rows_that_break_a_rule_or_are_not_used_are_drawn_anew_so_often_and_no_more() -> None:
+    """Some never hold, some are never used, some at the last try and some a try too late."""
+    draws_NT = np.random.default_rng(0).integers(0, 100, (400, TRIES + 2))
+    draws_NT[:40, :] = 2 * draws_NT[:40, :] + 1
+    draws_NT[40:80, :] = 6 * draws_NT[40:80, :]
+    draws_NT[0, TRIES], draws_NT[1, TRIES + 1], draws_NT[41, TRIES], draws_NT[2, 3] = 2, 2, 4, 6
+    turn = np.zeros(len(draws_NT), int)
+
+    def again(at: np.ndarray) -> pa.Table:
+        turn[at] += 1
+        return pa.table({"x": draws_NT[at, turn[at]]})
+
+    rules = SimpleNamespace(
+        holds=lambda rows: rows["x"].to_numpy() % 2 == 0, used=lambda rows, rng: rows["x"].to_numpy() % 3 != 0
+    )
+    rows = pa.table({"x": draws_NT[:, 0]})
+    made, held, left = value_of(lambda: until_kept(rows, again, rules, np.random.default_rng(0)))
+    assert (made["x"].to_pylist(), held.tolist(), left.tolist()) == kept_by_loops(draws_NT)
+    assert turn.max() == TRIES and 0 not in left and {1, 2} <= set(left.tolist())
+
+
+def test_a_generator_completes_rows_where_it_can_and_does_not_deny_it() -> None:
+    can = SimpleNamespace(generate_given=None)
+    denies = SimpleNamespace(generate_given=None, completes=lambda known: 3 not in known)
+    assert completes(can, [3]) and completes(denies, [2]) and not completes(denies, [3])
+    assert not completes(SimpleNamespace(completes=lambda known: True), [2])
+    assert rows_scores(can, np.zeros((2, 1)), np.random.default_rng(0)) is None
+
+
+def test_persons_who_should_have_many_rows_change_places_with_those_who_should_have_few() -> None:
+    """Those of a chunk alone: the first and the last lie in others, too, and stay. A tie is dealt at random."""
+    scores = np.array([9.0, 5.0, 7.0, 1.0, 0.0])
+    codes = SimpleNamespace(name="p", encode=lambda array: (array.to_numpy(), None))
+
+    def decode(block: EncodedBlock, rng: np.random.Generator) -> pa.Table:
+        return pa.table({"p": block.codes_NC[:, 0], "x": block.codes_NC[:, 0]})
+
+    model = SimpleNamespace(
+        rules=None,
+        encoder=SimpleNamespace(columns=[codes], decode=decode),
+        persons=SimpleNamespace(columns=(0,), entity="who", rows_each=RowsEach(((2, 1.0),))),
+        generator=SimpleNamespace(
+            generate_given=lambda given, columns, rng: given, rows_scores=lambda given, rng: scores[given[:, 0]]
+        ),
+    )
+    of_N = np.repeat(np.arange(5), [1, 4, 2, 3, 6])
+    came = pa.table({"p": np.arange(5)})
+    made = value_of(lambda: persons._completed(model, came, of_N, np.array([1, 2, 3]), np.random.default_rng(0)))
+    assert made["p"].to_pylist() == made["x"].to_pylist() == [0] + [2] * 4 + [3] * 2 + [1] * 3 + [4] * 6
