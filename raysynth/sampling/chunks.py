@@ -22,6 +22,7 @@ from raysynth.sampling.completion import completed
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import from_plain
 
@@ -274,8 +275,8 @@ class _Wanted:
         for condition in self.conditions:
             if condition.points and condition.column in encoders:
                 at = rows.column_names.index(condition.column)
-                array = rows.column(at).combine_chunks()
-                rows = rows.set_column(at, condition.column, condition.snap(array, encoders[condition.column]))
+                array = condition.snap(one_array(rows.column(at)), encoders[condition.column])
+                rows = rows.set_column(at, condition.column, array)
         if model.rules is not None:
             rows = model.rules.inverse(rows, rng)
             rows = _keep(rows, [model.rules.holds(rows)])
@@ -364,9 +365,7 @@ def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Arra
 
     Whole numbers that are modelled as doubles (found whole under a budget) are integers.
     """
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.nulls(0, values.type)
+    array = one_array(values)
     if pa.types.is_floating(array.type) and pa.types.is_integer(column.arrow_type):
         return array.cast(column.arrow_type)
     if column.date_format is None or not pa.types.is_temporal(array.type):

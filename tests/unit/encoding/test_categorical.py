@@ -259,3 +259,12 @@ def test_rare_texts_become_others_while_they_are_a_twentieth_of_the_rows(rare: i
     values = [*["a"] * 60, *["b"] * 35, *(f"x{i}" for i in range(rare))]
     encoder = value_of(lambda: encoder_of(counted(values), rare=5))
     assert encoder.tail_values == tail and encoder.values == ("a", "b")
+
+
+@pytest.mark.parametrize(("rare", "missing", "share"), [(12, 0, 12 / 107), (12, 60, 12 / 107), (5, 0, 0.0)])
+def test_the_share_of_others_is_of_the_rows_with_a_value(rare: int, missing: int, share: float) -> None:
+    """None where rare values are drawn as frequent ones are, or have a list of their own."""
+    values = [*["a"] * 60, *["b"] * 35, *(f"x{i}" for i in range(rare))]
+    assert value_of(lambda: encoder_of(counted(values, missing)).rare_share) == pytest.approx(share)
+    assert encoder_of(counted(values), categories=("a", "b")).rare_share == 0.0
+    assert encoder_of(counted([1] * 60 + [2] * 35 + [3] * 4), "int64").rare_share == 0.0

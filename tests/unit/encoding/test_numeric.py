@@ -354,3 +354,15 @@ def test_codes_of_numbers_between_whole_ones_are_those_of_their_cells() -> None:
     boundaries = encoder.distribution.boundaries[encoder.first_cell[1:] - 1]
     expected = np.searchsorted(boundaries, x, side="right")
     assert len({*expected}) == 5 and encoder.encode(pa.array(x))[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("decimals", "expected"), [(None, 2), (1, 1), (9, 2)])
+def test_decimals_have_no_more_digits_than_their_type(decimals: int | None, expected: int) -> None:
+    """Whatever the doubles that were counted seem to need, and the ends are those nearest to decimals."""
+    array = TYPES["decimal128(9, 2)"]
+    summary = NumericSummary(array.type)
+    summary.update(array)
+    released = replace(summary.distribution(), decimals=decimals)
+    off = replace(released, low=released.low * (1 + 1e-16), high=released.high * (1 - 1e-16))
+    cells = value_of(lambda: build_bins(column(array), off, rare_threshold=5, n_bins=20)).distribution
+    assert cells.decimals == expected and bins(TYPES["float64"]).distribution.decimals is None
