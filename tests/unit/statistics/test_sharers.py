@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.schema import TableSchema
-from raysynth.statistics.distinct import Sharers
+from raysynth.statistics.distinct import Sharers, SharersOfAll
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import PersonSummary, count_persons, value_cells, value_hashes
 from raysynth.statistics.table_statistics import collect
@@ -97,3 +100,60 @@ def test_persons_of_one_cell_are_counted_up_to_k_whatever_the_cells_number() -> 
     cell = np.array([5, 5, 1 << 39, 5, 1 << 39], np.int64)
     found = Sharers(2).with_rows(cell, np.array([7, 8, 7, 9, 7], np.uint64))
     assert [found.of_cell(c) for c in (5, 1 << 39, 6)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("most", [2, 70])
+def test_persons_of_several_kinds_share_a_cell_where_enough_of_each_do(most: int) -> None:
+    """Against sets: of patients, of whom the first have many rows, and of the few doctors that they share."""
+    rng = np.random.default_rng(most)
+    cell = np.sort(rng.integers(0, 6, 1200))
+    persons = np.where(rng.random(1200) < 0.5, 3, rng.integers(0, 300, 1200)), rng.integers(0, 75, 1200)
+    persons[1][cell == 2] = 1
+    kinds = [Sharers(most).with_rows(cell, p.astype(np.uint64)) for p in persons]
+    both = SharersOfAll(tuple(kinds))
+    of_cell = [[set(p[cell == c].tolist()) for c in range(6)] for p in persons]
+    expected = [min(most, *(len(kind[c]) for kind in of_cell)) for c in range(6)]
+    assert value_of(lambda: both.counts(6)).tolist() == expected and both.most == most
+    for first in range(6):
+        for after in range(first, 7):
+            enough = [len(set().union(*kind[first:after])) >= most for kind in of_cell]
+            assert value_of(lambda a=first, b=after: both.are_enough(a, b)) == all(enough)
+            assert [k.are_enough(first, after) for k in kinds] == enough
+    assert both.n_persons == min(k.n_persons for k in kinds) == len(np.unique(kinds[1].person))
+
+
+def test_a_further_column_of_persons_is_counted_for_numbers_and_every_value_by_its_persons() -> None:
+    rows = visits()
+    rng = np.random.default_rng(4)
+    rows = rows.append_column("doctor", pa.array([f"D{v}" for v in rng.integers(0, 9, 900)]))
+    rows = rows.append_column("nurse", pa.array([f"N{v}" for v in rng.integers(0, 3, 900)]))
+    table = as_table(rows)
+    statistics, frame = collect(table), rows.to_pandas()
+    schema = infer_schema(table, statistics)
+    counted = value_of(lambda: count_persons(table, schema, statistics, "patient_id", ["doctor", "nurse"]))
+    pulse = statistics.columns["pulse"].distribution().value.low
+    people = [frame.patient_id, frame.doctor, frame.nurse]
+    expected = [min(5, *(p[frame.pulse == v].nunique() for p in people)) for v in pulse]
+    assert counted.sharers["pulse"].counts(len(pulse)).tolist() == expected
+    assert isinstance(counted.sharers["pulse"], SharersOfAll) and isinstance(counted.sharers["ward"], Sharers)
+    text = replace(statistics.columns["ward"], sharers=counted.sharers["ward"])
+    found = value_of(lambda: text.categories().value)
+    assert found.persons is not None
+    by_hand = {v: min(5, frame.patient_id[frame.ward == v].nunique()) for v in "ABC"}
+    assert dict(zip(found.values, found.persons.tolist(), strict=True)) == by_hand
+
+
+def test_a_value_of_fewer_rows_than_persons_are_asked_for_has_as_many_persons_at_most_as_rows() -> None:
+    town = ["A"] * 12 + ["B"] * 6 + ["C"] * 3 + ["D"]
+    rows = pa.table(
+        {"id": [f"P{i % 11:07d}" for i in range(12)] + ["P0000001"] * 6 + ["P1", "P2", "P2", "P3"], "t": town}
+    )
+    table = as_table(rows)
+    statistics = collect(table)
+    cells = value_cells(infer_schema(table, statistics).with_column("t", kind="categorical"), statistics)
+    summary = PersonSummary("id", cells, table.names, 5)
+    summary.update(table.to_arrow().combine_chunks().to_batches()[0])
+    column = replace(statistics.columns["t"], sharers=summary.sharers["t"])
+    found = value_of(lambda: column.categories().value)
+    assert found.persons is not None
+    assert dict(zip(found.values, found.persons.tolist(), strict=True)) == {"A": 5, "B": 1, "C": 3, "D": 1}

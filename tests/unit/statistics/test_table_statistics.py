@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import pickle
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.statistics import TableSummary, collect
+from raysynth.statistics.released import from_integers, from_plain, to_plain
 from raysynth.statistics.table_statistics import NullSummary
 
 
@@ -98,3 +104,31 @@ def test_a_column_without_values_has_no_category() -> None:
     summary.update(pa.nulls(4))
     found = summary.categories()
     assert (found.values, len(found.counts), found.missing, found.n_distinct) == ((), 0, 4.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_unique"),
+    [([True, None], True), ([True, False], True), ([False, None], True), ([True, True], False), ([False] * 2, False)],
+)
+def test_truth_values_are_unique_where_none_comes_twice(values: list[bool | None], is_unique: bool) -> None:
+    found = value_of(lambda: collect(as_table(pa.table({"b": values}))).columns["b"])
+    assert found.all_unique == is_unique
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "plain"),
+    [
+        (pa.date32(), [dt.date(1970, 1, 3), None], [2, None]),
+        (pa.timestamp("ms"), [dt.datetime(1970, 1, 1, 0, 0, 1), None], [1000, None]),
+        (pa.duration("s"), [dt.timedelta(minutes=2), None], [120, None]),
+        (pa.decimal128(5, 2), [Decimal("1.20"), None], ["1.20", None]),
+        (pa.int64(), [2**60, None], [2**60, None]),
+        (pa.string(), ["a", None], ["a", None]),
+    ],
+)
+def test_values_are_written_as_json_has_them_and_read_again(
+    dtype: pa.DataType, values: list[Any], plain: list[Any]
+) -> None:
+    assert value_of(lambda: to_plain(values, dtype)) == plain == json.loads(json.dumps(plain))
+    assert value_of(lambda: from_plain(plain, dtype)) == values
+    assert value_of(lambda: from_integers(plain, dtype)) == (plain if pa.types.is_decimal(dtype) else values)
