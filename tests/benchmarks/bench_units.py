@@ -2,12 +2,16 @@
 
     python tests/benchmarks/bench_units.py fits --data batting.csv --unit playerID --target HR \
         --judge ../shared/bench/judge.py --peer-python VENV/bin/python --out fits.jsonl
+    python tests/benchmarks/bench_units.py choice --data batting.csv --unit playerID --methods bayesian_network
     python tests/benchmarks/bench_units.py audit [--canaries 400] [--epsilons 1,3,8] [--methods dp_tvae,autoregressive]
 
 `fits`: domains are declared, epsilon 3, delta 1e-5, at most 5 rows of a person count. Each seed is fitted in this
 process and over two workers of Ray with the same seeded noise, so that what is charged can be compared event by event;
 a second accountant (`tests/unit/dp/independent_accountant.py`) recomputes epsilon. Prints a line for each fit, then
 whether the charges are the same, and the quality of both ways. `--out` keeps finished fits.
+
+`choice`: how many rows of each person count at epsilon 1: 1 to 64, and what a noised count chooses; the quality
+of as many made rows beside all real ones, by our own evaluation (the judge's definition), mean and spread over seeds.
 
 `audit`: every canary is a person of three rows, each in the table with chance 1/2; in each step the gradient of any of
 a canary's rows is far above the clip, along the person's own coordinate. Two ranks in threads of this process do what
@@ -52,9 +56,12 @@ from raysynth.attacks.audit.run import _judged
 from raysynth.attacks.audit.units import EntityUnits, units_of
 from raysynth.dp import InsecureSeededNoise
 from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.methods.shared import neural
 from raysynth.running.runner import in_this_process
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics import units as units_of_persons
+from raysynth.statistics.units import CHOICES, chosen_most
 from raysynth.training.canaries import GradientCanaries, planted
 from raysynth.training.job import Place, train_worker
 from raysynth.training.kept_shards import OwnedShards, stream_owned_shards
@@ -72,7 +79,7 @@ FAULTS = ("", "no noise", "noise of one worker too few", "rows dealt out")
 def main() -> None:
     """Run the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("fits", "audit"))
+    parser.add_argument("part", choices=("fits", "choice", "audit"))
     parser.add_argument("--data", help="a CSV whose persons have several rows")
     parser.add_argument("--unit", help="column that names the person")
     parser.add_argument("--target", help="column to predict")
@@ -88,7 +95,7 @@ def main() -> None:
     os.environ["RAYSYNTH_QUIET"] = "1"
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    (fits if options.part == "fits" else audit)(options)
+    {"fits": fits, "choice": choice, "audit": audit}[options.part](options)
 
 
 # ---- two workers beside one process ----------------------------------------------------------------------------------
@@ -117,27 +124,52 @@ def fits(options: argparse.Namespace) -> None:
             told([r for r in done.values() if r["method"] == method])
 
 
+def choice(options: argparse.Namespace) -> None:
+    """A line for each method and number of rows."""
+    data = pd.read_csv(options.data)
+    for method in options.methods.split(","):
+        for most in (*(int(k) for k in CHOICES[:7]), None):
+            chosen, found = [], []
+
+            def noted(table: Any, column: str, scope: Any, chosen: list[int] = chosen) -> int:
+                chosen.append(chosen_most(table, column, scope))
+                return chosen[-1]
+
+            for seed in range(options.seeds):
+                model = private_model(options.unit, data, method, 1.0, most, seed)
+                with in_this_process(), mock.patch.object(units_of_persons, "chosen_most", noted):
+                    made = model.fit(data).sample(len(data), seed=seed)
+                compared = [t.drop(columns=options.unit) for t in (data, made)]
+                similarity = evaluate_synthetic_data(*compared, metrics=["statistical_similarity"], seed=0).similarity
+                assert similarity is not None
+                found.append(similarity.quality)
+            spread = stdev(found) if len(found) > 1 else float("nan")
+            print(
+                f"{method} {most or f'chosen {chosen}'}: quality {mean(found):.4f} (of seeds {spread:.4f})", flush=True
+            )
+
+
+def private_model(
+    unit: str, data: pd.DataFrame, method: str, epsilon: float, most: int | None, seed: int, **more: Any
+) -> Any:
+    """An unfitted one whose columns are declared."""
+    of_rows = data.drop(columns=unit)
+    key = ColumnSchema(unit, Kind.IDENTIFIER, "string", nullable=False)
+    schema = TableSchema((key, *declared(of_rows, domains(of_rows)).columns))
+    budget = {"epsilon": epsilon, "delta": DELTA, "privacy_unit": unit, "max_rows_per_unit": most}
+    return new_synthesizer(method, **budget, schema=schema, seed=seed, verbose=False, **more)
+
+
 def fitted(
     options: argparse.Namespace, folder: Path, data: pd.DataFrame, method: str, seed: int, workers: int
 ) -> dict[str, Any]:
     """The charges and the figures of one fit."""
     from ray.train import ScalingConfig
 
-    train, of_rows = pd.read_csv(folder / "train.csv"), data.drop(columns=options.unit)
-    key = ColumnSchema(options.unit, Kind.IDENTIFIER, "string", nullable=False)
-    columns = declared(of_rows, domains(of_rows)).columns
-    model = new_synthesizer(
-        method,
-        epsilon=EPSILON,
-        delta=DELTA,
-        privacy_unit=options.unit,
-        max_rows_per_unit=ROWS_EACH,
-        schema=TableSchema((key, *columns)),
-        seed=seed,
-        verbose=False,
-        scaling_config=None if workers == 1 else ScalingConfig(num_workers=workers),
-        **({} if options.epochs is None else {"epochs": options.epochs}),
-    )
+    train = pd.read_csv(folder / "train.csv")
+    more: dict[str, Any] = {} if options.epochs is None else {"epochs": options.epochs}
+    more["scaling_config"] = None if workers == 1 else ScalingConfig(num_workers=workers)
+    model = private_model(options.unit, data, method, EPSILON, ROWS_EACH, seed, **more)
     model._noise = InsecureSeededNoise(1000 + seed)
     begun = time.perf_counter()
     if workers == 1:
