@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
 import pytest
+from outcome import value_of
 
 from raysynth.dp.accounting.accountant import Spent, least_epsilon, total_epsilon
 from raysynth.dp.accounting.budget import PrivacyBudget
@@ -108,3 +110,35 @@ def test_nothing_costs_nothing_and_only_so_many_events_are_read() -> None:
     many.append(gaussian("x", 1e4))
     with pytest.raises(ModelFileError, match="at most"):
         PrivacySpent.of(many, PrivacyBudget(3.0, 1e-5)).check_claim()
+
+
+def test_the_cost_is_told_with_its_releases_and_for_whom() -> None:
+    events = (
+        laplace("rows", 0.1, composition="basic"),
+        gaussian("margins", 6.25),
+        exponential("edges", 0.05, steps=20),
+    )
+    spent = claim(events)
+    assert str(spent) == f"{spent.total}, in 3 releases"
+    units = tuple(replace(e, unit=u) for e, u in zip(events, ("row", "visit", "patient"), strict=True))
+    joint = replace(claim(units), joint=Spent(2.5, 1e-5))
+    assert str(joint) == (
+        f"{spent.total}, in 3 releases, for one patient and visit more or less; with all models learned from the same "
+        "kept rows: epsilon = 2.5, delta = 1e-05"
+    )
+    page = value_of(claim((*events, not_covered("a look"))).with_note("another")._repr_html_)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    assert [c for c in cells if c in ("margins", "gaussian", "6.25", "20", "edges")] == [
+        "margins", "gaussian", "6.25", "edges", "20"]  # fmt: skip
+    assert "Not covered: a look" in page and "Not covered: another" in page
+
+
+def test_versions_may_round_a_little() -> None:
+    spent = claim((gaussian("margins", 6.0),))
+    for share, is_fine in ((0.9985, True), (0.9975, False)):
+        stated = replace(spent, total=replace(spent.total, epsilon=share * spent.epsilon))
+        if is_fine:
+            assert value_of(stated.check_claim) is stated
+        else:
+            with pytest.raises(ModelFileError, match="cost at least"):
+                stated.check_claim()

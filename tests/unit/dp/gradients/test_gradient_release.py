@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from outcome import value_of
 from torch import Tensor, nn
 
 from raysynth.dp.gradients.release import DpSgdPlan, ExampleGradients, GradientRelease, clipped_sum, example_gradients
-from raysynth.dp.mechanisms.noise import OsNoise
+from raysynth.dp.mechanisms.noise import OsNoise, SecureNoise
 
 PLAN = DpSgdPlan(clip=0.5, noise_multiplier=1.5, sampling_rate=0.1, expected_batch=20.0, steps=10)
 DRAWS = 1500
@@ -120,3 +121,19 @@ def test_an_empty_batch_releases_noise_alone() -> None:
     grads = torch.cat([p.grad.reshape(-1) for p in net.parameters()])
     assert (grads != 0).all()
     assert grads.norm() < 10 * PLAN.noise_multiplier * PLAN.clip / PLAN.expected_batch * len(grads) ** 0.5
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(0.1, 10), (0.3, 3), (1.0, 1), (0.8, 1), (0.004, 250)])
+def test_in_so_many_steps_each_row_is_drawn_once(rate: float, steps: int) -> None:
+    assert value_of(lambda: replace(PLAN, sampling_rate=rate).steps_per_epoch) == steps
+
+
+def test_noise_is_the_systems_unless_a_test_has_a_seed() -> None:
+    """Cryptographic where that is asked for; with a seed each purpose has a stream of its own."""
+    assert isinstance(value_of(lambda: PLAN.noise("batches")), OsNoise) and PLAN.noise("x").guarantee
+    assert isinstance(replace(PLAN, secure_mode=True).noise("batches"), SecureNoise)
+    seeded = replace(PLAN, insecure_seed=0)
+    one, again, other = (value_of(lambda p=p: seeded.noise(p)).normal(4).tolist() for p in ("a", "a", "b"))
+    assert one == again != other and not seeded.noise("a").guarantee
+    plans = [DpSgdPlan(0.5, 1.5, 0.1, 20.0, 10) for _ in range(2)]
+    assert plans[0].fit_id != plans[1].fit_id and len(plans[0].fit_id) == 16
