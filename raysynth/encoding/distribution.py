@@ -197,9 +197,9 @@ def smooth(distribution: NumericDistribution, rare_threshold: int, size: CellSiz
     Args:
         distribution: of the values. rare_threshold: persons who must share what leaves.
         size: of a cell, where it is protected: 'least', the rows that must share it; 'doubled', twice that, as leaves
-            of trees hold; 'coarse', no smaller a share than a middle rank's standard error, 1 / (2 sqrt(persons)).
-            Values that are drawn from cells of m persons are a real person's 1 / m more often than another's, and so
-            small a share tells of the sample alone.
+            of trees hold; 'coarse', no smaller a share than a middle rank's standard error, 1 / (2 sqrt(n)) of n
+            independent rows. Values that are drawn from cells of m rows are a real row's 1 / m more often than
+            another's, and so small a share tells of the sample alone.
     """
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
@@ -243,12 +243,22 @@ def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int, size:
     rows = distribution.total
     atom_rows = max(rare_threshold, 1 if len(distribution.low) <= FEW_VALUES else ATOM_SHARE * rows)
     least = float(rare_threshold)
-    if rare_threshold > 1 and size == "doubled":
-        least *= 2
-    elif rare_threshold > 1 and size == "coarse":
-        persons = rows if distribution.sharers is None else distribution.sharers.n_persons
-        least = max(least, rows / (2 * max(persons, 1) ** 0.5))
+    if rare_threshold > 1 and size != "least":
+        each = _rows_as_one(distribution)
+        least = max(least, (rows * each) ** 0.5 / 2) if size == "coarse" else 2 * least * each
     return atom_rows, max(least, rows / SMOOTH_CELLS)
+
+
+def _rows_as_one(distribution: NumericDistribution) -> float:
+    """How often a person has a value, on average, by the values that fewer than k persons have; such rows are one.
+
+    A date of birth says the same in all rows of a person, a measurement something new in each.
+    """
+    if distribution.sharers is None:
+        return 1.0
+    persons = distribution.sharers.counts(len(distribution.low))
+    few = persons < distribution.sharers.most
+    return max(float(distribution.counts[few].sum()) / max(int(persons[few].sum()), 1), 1.0)
 
 
 @dataclass(frozen=True)

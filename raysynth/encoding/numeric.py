@@ -19,6 +19,8 @@ from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fi
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
+ALIKE = 2.0  # times as wide as another: cells in which values lie equally densely but for chance
+
 
 @dataclass(frozen=True, kw_only=True)
 class BinEncoder(NumericEncoder):
@@ -26,9 +28,11 @@ class BinEncoder(NumericEncoder):
 
     Args:
         first_cell: index of the first cell of the distribution in each code, ascending, shape (cardinality - 1,).
+        starts: values from which on each code but the first was learned, (cardinality - 2,); None: the distribution's.
     """
 
     first_cell: np.ndarray
+    starts: np.ndarray | None = None
 
     @property
     def cardinality(self) -> int:
@@ -53,8 +57,8 @@ class BinEncoder(NumericEncoder):
     def encode(self, array: pa.Array) -> tuple[np.ndarray, None]:
         """Codes (N,) uint16."""
         x, missing = self.places(array)
-        boundaries = self.distribution.boundaries[self.first_cell[1:] - 1]
-        codes = self._interval_of(x, boundaries, array)
+        starts = self.distribution.boundaries[self.first_cell[1:] - 1] if self.starts is None else self.starts
+        codes = self._interval_of(x, starts, array)
         if missing is not None:
             codes[missing] = self.cardinality - 1
         return codes, None
@@ -93,6 +97,16 @@ class BinEncoder(NumericEncoder):
             x[spread] = cells.quantile(low + rng.random(len(spread)) * (ranks[code + 1] - low))
         return x
 
+    def evened(self, rows: np.ndarray, most: float) -> BinEncoder:
+        """The same codes, from which values are drawn as the function `evened` has it.
+
+        Args:
+            rows: drawn from each code that is a value, (cardinality - 1,). most: that values are even over.
+        """
+        if len(self.first_cell) < len(self.distribution.share):
+            return self
+        return replace(self, distribution=evened(self.distribution, rows, most), starts=self.distribution.boundaries)
+
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""
         ranks = self.ranks
@@ -104,7 +118,8 @@ class BinEncoder(NumericEncoder):
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
         meta, arrays = self._shared_state()
-        return meta, {**arrays, "first_cell": self.first_cell}
+        starts = {} if self.starts is None else {"starts": self.starts}
+        return meta, {**arrays, **starts, "first_cell": self.first_cell}
 
     @classmethod
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> BinEncoder:
@@ -115,7 +130,12 @@ class BinEncoder(NumericEncoder):
         is_partition = first.ndim == 1 and len(first) > 0 and first[0] == 0 and bool((np.diff(first) > 0).all())
         if not (first.dtype.kind in "iu" and is_partition and first[-1] < len(distribution.share) <= 65_000):
             raise inconsistent(column.name)
-        return cls(**shared, first_cell=first)
+        starts = arrays.get("starts")
+        if starts is not None and not (
+            starts.shape == (len(first) - 1,) and np.isfinite(starts).all() and (np.diff(starts) >= 0).all()
+        ):
+            raise inconsistent(column.name)
+        return cls(**shared, first_cell=first, starts=starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +237,8 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
 
     The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
     cell of a column with at most 1.5 n_bins of them gets a code of its own. Where more bins are asked for than
-    there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns, and they stay finer.
+    there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns: they stay finer than chance makes them
+    (`BinEncoder.evened`).
     """
     shared = protected_fields(column, released, rare_threshold, "coarse" if n_bins <= SMOOTH_CELLS else "doubled")
     distribution: SmoothDistribution = shared["distribution"]
@@ -229,6 +250,36 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         first = np.flatnonzero(begins_run(distribution.share, heavy, n_bins))
     encoder = BinEncoder(**shared, first_cell=first)
     return encoder.with_calendar(released, rare_threshold, np.ones(n_cells, bool))
+
+
+def evened(cells: SmoothDistribution, rows: np.ndarray, most: float) -> SmoothDistribution:
+    """The same cells with ends between which values are even over `most` rows: neighbours that touch and are about as
+    wide divide what they span by their rows.
+
+    What a cell has by chance more than its neighbours makes it wider, and not its values denser. So values drawn from
+    fine cells meet real ones no more often than if cells held so many rows, and stay within a few rows of where they
+    were.
+
+    Args:
+        rows: as draws from the cells have them, (cells,).
+    """
+    width = cells.high - cells.low
+    joins = (width[1:] > 0) & (width[:-1] > 0) & (cells.low[1:] == cells.high[:-1])
+    low, high = cells.low.copy(), cells.high.copy()
+    first = 0
+    while first < len(width):
+        after, narrow, wide = first + 1, width[first], width[first]
+        while after < len(width) and joins[after - 1] and rows[first:after].sum() < most:
+            narrow, wide = min(narrow, width[after]), max(wide, width[after])
+            if wide > ALIKE * narrow:
+                break
+            after += 1
+        inside = np.cumsum(rows[first:after])
+        if inside[-1] > 0:
+            low[first + 1 : after] = low[first] + inside[:-1] / inside[-1] * (cells.high[after - 1] - low[first])
+            high[first : after - 1] = low[first + 1 : after]
+        first = after
+    return replace(cells, low=low, high=high)
 
 
 def begins_run(mass: np.ndarray, alone: np.ndarray, most: int) -> np.ndarray:

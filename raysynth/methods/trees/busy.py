@@ -73,7 +73,7 @@ def learn_busy(
     if not own or persons.n_persons < FEWEST_PERSONS:
         return None
     rows_P = np.bincount(persons.person_N)
-    first_P = np.unique(persons.person_N, return_index=True)[1]
+    first_P = persons.first_rows
     if len(first_P) > MOST_PERSONS:
         some = np.linspace(0, len(first_P) - 1, MOST_PERSONS).astype(np.int64)
         rows_P, first_P = rows_P[some], first_P[some]

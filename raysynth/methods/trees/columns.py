@@ -10,13 +10,13 @@ Shape legend: N rows, C columns, R codes of a column, M nodes, L entries of all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raysynth.encoding.numeric import BinEncoder
-from raysynth.encoding.table_encoder import ColumnEncoder
+from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ParameterError
 
 CLIPPED_AT = 4.0  # standard deviations
@@ -134,19 +134,16 @@ class RowsOfPersons:
         usual_N: np.ndarray = pairs[1][first][self.person_N].astype(codes_N.dtype)
         return usual_N
 
-    def one_each_suffices(self, column: int, inputs: Iterable[int]) -> bool:
-        """Whether all rows of a person say the same of a column and of what it is predicted from."""
-        return self.constant.issuperset((column, *inputs))
-
     def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
         """All rows of a random share of the persons."""
         chosen = np.zeros(self.n_persons, bool)
         chosen[rng.permutation(self.n_persons)[: max(2, round(share * self.n_persons))]] = True
         return np.flatnonzero(chosen[self.person_N])
 
-    def one_each(self, rows: np.ndarray) -> np.ndarray:
-        """The first of each person's rows among some."""
-        return rows[np.unique(self.person_N[rows], return_index=True)[1]]
+    @property
+    def first_rows(self) -> np.ndarray:
+        """The first row of each person, (n_persons,)."""
+        return np.unique(self.person_N, return_index=True)[1]
 
     def too_few(self, tree: Mapping[str, np.ndarray], order_N: np.ndarray, least: int) -> np.ndarray:
         """For each node (M,) whether fewer than `least` persons stand behind it; never for the root.
@@ -167,3 +164,22 @@ class RowsOfPersons:
             few[failing] = True
             nodes = np.unique(tree["parent"][failing])
         return few
+
+
+def evened(
+    encoder: TableEncoder, codes_CN: np.ndarray, persons: RowsOfPersons | None, once: Sequence[int], rare_threshold: int
+) -> TableEncoder:
+    """The encoder whose numbers are drawn evenly over as many rows as a middle rank's standard error is, sqrt(N) / 2.
+
+    Args:
+        codes_CN: of the rows learned from.
+        persons: whose each is. once: columns drawn once for each person.
+        rare_threshold: 1: nothing is protected, and the encoder stays as it is.
+    """
+    columns = list(encoder.columns)
+    for c, column in enumerate(columns):
+        if isinstance(column, BinEncoder) and rare_threshold > 1:
+            own_N = codes_CN[c] if persons is None or c not in once else codes_CN[c][persons.first_rows]
+            rows = np.bincount(own_N, minlength=column.cardinality)[:-1]
+            columns[c] = column.evened(rows, len(own_N) ** 0.5 / 2)
+    return TableEncoder(tuple(columns))

@@ -55,7 +55,6 @@ class ColumnData:
         own_N: codes of the column. cardinality: R.
         n_columns: how many of the inputs are columns.
         persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
-        one_each: all rows of a person say the same, so splits are found from one of each.
         ranks: what `own_N` say of ranks, where there are two ways to code the column.
         residual: whether `own_N` are codes of residuals, which are drawn from leaves alone.
     """
@@ -66,7 +65,6 @@ class ColumnData:
     cardinality: int
     n_columns: int
     persons: RowsOfPersons | None = None
-    one_each: bool = False
     ranks: OnRanks | None = None
     residual: bool = False
 
@@ -130,8 +128,7 @@ class _Growth:
         """One more tree from each bag and seed."""
         data, persons, x_FN = self.data, self.data.persons, self.inputs.x_FN
         for bag, seed in bags:
-            rows = persons.one_each(bag) if persons is not None and data.one_each else bag
-            nodes = Nodes(*self.inputs.splits(rows, data.targets_NK, self.bag_rows, seed))
+            nodes = Nodes(*self.inputs.splits(bag, data.targets_NK, self.bag_rows, seed))
             nodes, at_N = nodes.without_small(x_FN, self.rule.leaf_rows)
             tree, leaf_N, order_N = _filled(nodes, data.own_N, at_N)
             if persons is None:
@@ -141,8 +138,8 @@ class _Growth:
                     left_out = np.setdiff1d(self.judge.judged, bag)
                     self.on_ranks.append((left_out, data.ranks.probability(tree, leaf_N, left_out)))
             else:  # rows of a person know each other: judged are persons by others
-                others, _, order = _filled(nodes, data.own_N[rows], at_N[rows])
-                self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
+                others, _, order = _filled(nodes, data.own_N[bag], at_N[bag])
+                self.judge.add(others, leaf_N, bag[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
         self.chosen = self.judge.best() if not data.residual else Chosen(0.0, 1.0, np.zeros(0))

@@ -117,7 +117,7 @@ def learn_ratio_of_persons(
         persons: whose each row is.
     """
     rng = np.random.default_rng([seed, 2])
-    codes_CN = codes_CN[:, np.unique(persons.person_N, return_index=True)[1]]
+    codes_CN = codes_CN[:, persons.first_rows]
     codes_CN, person_N = _some(codes_CN, np.ones(codes_CN.shape[1], np.float32), rng)
     one = [np.zeros(view.cardinality, np.uint8) for view in columns]  # of other columns all codes are one group
     group = tuple(_groups(codes_CN[c], view) if c in own else one[c] for c, view in enumerate(columns))

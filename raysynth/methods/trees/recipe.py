@@ -59,27 +59,35 @@ def learn_table(
     seed: int,
     given: int = 0,
     persons: RowsOfPersons | None = None,
+    once: int = 0,
 ) -> tuple[Forest, ...]:
     """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side.
 
-    The first `given` columns of the order are never drawn: their forests are one leaf. `persons`: whose each row is,
-    where persons have several.
+    Args:
+        given: so many first columns of the order are never drawn: their forests are one leaf.
+        persons: whose each row is, where persons have several.
+        once: so many first columns of the order are the same in all rows of a person and drawn once for each: they are
+            learned from one row of each, so that a leaf, and what is believed of it, counts persons.
     """
     from raysynth.running.runner import run_tasks
 
     inputs = screened_inputs(codes_CN, columns, order)
     most_inputs = max(len(i) for i in inputs.values())
-    design = design_of(codes_CN, columns, most_inputs, folds(codes_CN.shape[1], seed, persons))
     if most_inputs < len(order) - 1:  # of so many columns each costs what matters
         rule = replace(rule, tried=1)
+    learn = partial(learn_column, columns=columns, rule=rule, rare_threshold=rare_threshold)
+    design = design_of(codes_CN, columns, most_inputs, folds(codes_CN.shape[1], seed, persons))
+    of_rows = partial(learn, codes_CN=codes_CN, design=design, persons=persons)
+    learners = dict.fromkeys(order, of_rows)
+    if persons is not None and once:
+        codes_CP = codes_CN[:, persons.first_rows]
+        of_one_each = design_of(codes_CP, columns, max(once - 1, 1), folds(persons.n_persons, seed))
+        learners |= dict.fromkeys(order[:once], partial(learn, codes_CN=codes_CP, design=of_one_each))
     tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]
-    learn = partial(
-        learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold, persons=persons
-    )
     # the last ones have most inputs: begin with them
-    forests = run_tasks(partial(learn, design=design), tasks[::-1], where="local", label="growing trees")
+    forests = run_tasks(lambda t: learners[t.column](t), tasks[::-1], where="local", label="growing trees")
     by_column = leaves | {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
     return tuple(by_column[c] for c in range(len(columns)))
 
@@ -132,8 +140,7 @@ def learn_column(
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     foreseen = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
     x_FN = np.vstack([x_FN, *foreseen]).astype(np.int32) if foreseen else x_FN
-    one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
-    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons, one_each)
+    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons)
     located, residual = None, None
     if persons is None:
         inputs_FN, input_views = [codes_CN[c] for c in task.inputs], [columns[c] for c in task.inputs]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GROUPS, GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.busy import busy_from, learn_busy
-from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, views
+from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, evened, views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.recipe import learn_table
@@ -139,7 +140,6 @@ class SequentialTrees(Synthesizer):
         n_groups = int(np.clip(prepared.n_rows // ROWS_A_GROUP, GROUPS, MOST_GROUPS))
         prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS, n_groups)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
-        columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
         rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
         names = tuple(prepared.encoder.names)
@@ -149,12 +149,14 @@ class SequentialTrees(Synthesizer):
             codes_CN = codes_CN.copy()  # it may be a view of encoded rows that other fits share
             codes_CN[odd] = [persons.usual(codes_CN[c]) for c in odd]  # they vary by error alone
             persons = RowsOfPersons.of(persons_N, codes_CN)
+        once = [] if given else [c for c, name in enumerate(names) if name in prepared.constant]
+        even = partial(evened, codes_CN=codes_CN, persons=persons, once=once, rare_threshold=rare)
+        encoder, columns = even(encoder), views(even(prepared.encoder).columns)
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
-        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons, len(once))
         ratio, of_persons, busy = None, None, None
-        if persons is not None and not given:
-            once = [c for c in order if names[c] in prepared.constant]
+        if persons is not None:
             busy = learn_busy(codes_CN, columns, once, persons)
         model = TreesGenerator(forests, order, names, even=True, busy=busy)
         if self.weighted and len(given) < len(order):
