@@ -33,7 +33,8 @@ from raysynth.statistics.dated_table import with_forms
 
 ON_ROWS = (
     *("singling_out_univariate", "singling_out_multivariate", "linkability", "attribute_nearest", "attribute_model"),
-    *("attribute_key", "inversion_table", "distance", "density_ratio", "local_likelihood", "plagiarism", "tracing"),
+    *("attribute_key", "inversion_table", "distance", "nearest", "density_ratio", "local_likelihood", "plagiarism"),
+    "tracing",
 )
 RISKS = ("singling_out", "linkability", "inference")
 MOST_ROWS = 20_000  # of each table that attacks see; the direct comparison sees 100,000

@@ -10,6 +10,7 @@ from raysynth.errors import ParameterError
 
 ATTACKS: dict[str, str] = {
     "distance": "raysynth.attacks.distance:DistanceAttack",
+    "nearest": "raysynth.attacks.distance:NearestAttack",
     "density_ratio": "raysynth.attacks.neighbourhood:DensityRatioAttack",
     "local_likelihood": "raysynth.attacks.neighbourhood:LocalLikelihoodAttack",
     "plagiarism": "raysynth.attacks.neighbourhood:PlagiarismAttack",

@@ -53,7 +53,7 @@ from raysynth.privacy import MembershipAttack, Records, ThreatModel, View, run_p
 from raysynth.running.runner import iter_tasks
 
 TABLE_ATTACKS = (
-    *("distance", "density_ratio", "local_likelihood", "plagiarism", "tracing"),
+    *("distance", "nearest", "density_ratio", "local_likelihood", "plagiarism", "tracing"),
     *("attribute_nearest", "attribute_model", "linkability"),
     *("singling_out_univariate", "singling_out_multivariate", "inversion_table"),
 )

@@ -10,7 +10,7 @@ process and over two workers of Ray with the same seeded noise, so that what is 
 a second accountant (`tests/unit/dp/independent_accountant.py`) recomputes epsilon. Prints a line for each fit, then
 whether the charges are the same, and the quality of both ways. `--out` keeps finished fits.
 
-`choice`: how many rows of each person count at epsilon 1: 1 to 64, and what a noised count chooses; the quality
+`choice`: how many rows of each person count at epsilon 1: 1 to 32, and what a noised count chooses; the quality
 of as many made rows beside all real ones, by our own evaluation (the judge's definition), mean and spread over seeds.
 
 `audit`: every canary is a person of three rows, each in the table with chance 1/2; in each step the gradient of any of
@@ -128,7 +128,7 @@ def choice(options: argparse.Namespace) -> None:
     """A line for each method and number of rows."""
     data = pd.read_csv(options.data)
     for method in options.methods.split(","):
-        for most in (*(int(k) for k in CHOICES[:7]), None):
+        for most in (None, *(int(k) for k in CHOICES[:6])):
             chosen, found = [], []
 
             def noted(table: Any, column: str, scope: Any, chosen: list[int] = chosen) -> int:

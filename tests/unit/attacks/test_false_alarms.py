@@ -19,7 +19,7 @@ from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
 pytestmark = pytest.mark.statistical
 
-ATTACKS = ["distance", "density_ratio", "local_likelihood", "plagiarism", "attribute_nearest", "linkability"]
+ATTACKS = ["distance", "nearest", "density_ratio", "local_likelihood", "plagiarism", "attribute_nearest", "linkability"]
 TABLES = 12
 MOST = int(binom.ppf(1 - 1e-3, TABLES, 0.05))
 
@@ -45,6 +45,14 @@ def test_five_percent_of_copies_are_found(kind: str) -> None:
         real, synthetic, holdout = three_samples(kind, (400, 400, 800), seed)
         found += bool(accused(real, with_copies(synthetic, real, 0.05, seed), holdout))
     assert found >= 3
+
+
+def test_of_rows_moved_a_little_the_nearest_record_tells_more_than_the_calibrated_one() -> None:
+    """Fixed seed; the reference's distances are noise there."""
+    real, _, holdout = three_samples("numbers", (300, 1, 900), 2)
+    made = real + np.random.default_rng(3).normal(0, 0.02, real.shape) * real.std().to_numpy()
+    found = run_privacy_attacks(real, made, ["distance", "nearest"], 1, holdout)
+    assert found["nearest"] > found["distance"] > 0.8
 
 
 @pytest.mark.parametrize(("copies", "least", "most"), [(1, 0.68, 0.82), (6, 0.77, 0.9)])
