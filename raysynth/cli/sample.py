@@ -163,15 +163,13 @@ def write_sample(
 
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
+    more = {"constraints": constraints} if constraints else {}  # sequences take none
     if Path(out).suffix.lower() not in FILE_ENDINGS:
-        return model.sample_to(
-            out, n, conditions=conditions, seed=seed, constraints=constraints, partition_by=partition_by
-        ).rows
+        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by, **more).rows
     if partition_by is not None:
         raise ParameterError(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
-    more = {"constraints": constraints} if constraints else {}  # sequences take none
     frame = model.sample(n, conditions=conditions, seed=seed, **more)
     write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)

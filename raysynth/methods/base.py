@@ -321,13 +321,13 @@ class Synthesizer(Shown):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.sampling.writer import FileForm, write_parquet
+        from raysynth.sampling.writer import Chunks, FileForm, write_parquet
 
-        model, segments = self._asked(n_samples, conditions, constraints)
+        chunks = Chunks.of(*self._asked(n_samples, conditions, constraints))
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
         digest = self._content().digest() + "".join(f" {c}" for c in constraints)
-        return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
+        return write_parquet(chunks, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
         """`sample` (`n_samples`, `conditions`, `seed`) as a lazy Ray Dataset: the same rows, made as they are consumed.

@@ -56,7 +56,7 @@ def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: in
 def _chunks_and_tasks(n_rows: int) -> tuple[int, int]:
     """How many chunks a sample has, one where it has no rows, and how many tasks make them."""
     n_chunks = max(1, chunk_count(n_rows))
-    return n_chunks, min(-(-n_chunks // chunks_of_a_file(n_rows)), MOST_TASKS)
+    return n_chunks, min(-(-n_chunks // chunks_of_a_file(n_chunks)), MOST_TASKS)
 
 
 class _Chunks:

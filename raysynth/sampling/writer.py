@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from raysynth.arguments import check_whole
+from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import Place, place, require_shared, write_atomically
 from raysynth.files.stores import storage_error
@@ -65,7 +66,7 @@ class FileForm:
     """How the files are cut and packed.
 
     Args:
-        rows_per_file: rounded up to whole chunks; None: by the number of rows (see `chunks_of_a_file`).
+        rows_per_file: rounded up to whole chunks; None: by their number (see `chunks_of_a_file`).
         row_group_rows: rows of each row group.
         partition_by: the column whose values are folders, or None.
         compression: of the pages; one of `COMPRESSIONS`.
@@ -86,6 +87,32 @@ class FileForm:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """Rows that are made in chunks, each by itself, whoever makes it.
+
+    Args:
+        schema: of the rows. asked: how many are asked for; of sequences, how many of these.
+        text: what else is asked for. number: of chunks.
+        encoder: of columns by which rows may be divided into folders.
+        made: (seed of the sample) -> (number of a chunk -> its rows), the latter picklable.
+    """
+
+    schema: TableSchema
+    asked: int
+    text: str
+    number: int
+    encoder: TableEncoder
+    made: Callable[[int], Callable[[int], pa.Table]]
+
+    @classmethod
+    def of(cls, model: SamplingModel, segments: tuple[Segment, ...]) -> Chunks:
+        """Those of a table: the rows of all `segments` by `model`."""
+        rows = sum(s.n for s in segments)
+        made = partial(partial, make_chunk, model, segments)
+        return cls(model.schema, rows, text_of(segments), chunk_count(rows), model.encoder, made)
+
+
+@dataclass(frozen=True)
 class _Plan:
     format_version: int
     model: str
@@ -99,16 +126,9 @@ class _Plan:
 
 
 def write_parquet(
-    model: SamplingModel,
-    segments: tuple[Segment, ...],
-    seed: int | None,
-    folder: Place,
-    form: FileForm,
-    *,
-    digest: str,
-    where: str = "auto",
+    chunks: Chunks, seed: int | None, folder: Place, form: FileForm, *, digest: str, where: str = "auto"
 ) -> Manifest:
-    """Write the rows of all segments; parts that an earlier run of the same plan finished are kept.
+    """Write the rows of all chunks; parts that an earlier run of the same plan finished are kept.
 
     Raises:
         ParameterError: a number of rows below 1, unknown compression, a column that cannot divide rows into folders.
@@ -117,38 +137,39 @@ def write_parquet(
     from raysynth.running.runner import run_tasks
 
     form.check()
-    check_partition(form.partition_by, model.encoder)
-    rows = sum(s.n for s in segments)
+    check_partition(form.partition_by, chunks.encoder)
     asked = _Plan(
         FORMAT_VERSION,
         digest,
         -1 if seed is None else seed,
-        rows,
-        _text(segments),
-        chunks_of_a_file(rows) if form.rows_per_file is None else chunk_count(form.rows_per_file),
+        chunks.asked,
+        chunks.text,
+        chunks_of_a_file(chunks.number) if form.rows_per_file is None else chunk_count(form.rows_per_file),
         form.row_group_rows,
         form.partition_by,
         form.compression,
     )
     plan = open_folder(folder, asked, seed is None)
-    n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
+    n_parts = max(1, -(-chunks.number // plan.chunks_per_file))
     records = finished_parts(folder, n_parts)
     missing = [i for i in range(n_parts) if i not in records]
-    write = partial(_write_part, model, segments, plan, folder)
+    weight = chunks.asked * len(missing) / n_parts
     with stage("sampling") as done, one_torch_thread():
-        written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_parts)
+        write = partial(_write_part, chunks.made(plan.seed), chunks.number, chunks.schema, plan, folder)
+        written = run_tasks(write, missing, where=where, label="writing Parquet", weight=weight)
         done.rows = sum(f.rows for part in written for f in part)
         done.bytes = sum(f.bytes for part in written for f in part)
     count_done("rows_written", done.rows)
     records |= dict(zip(missing, written, strict=True))
-    manifest = Manifest(plan.model, plan.seed, rows, tuple(f for i in range(n_parts) for f in records[i]))
+    files = tuple(f for i in range(n_parts) for f in records[i])
+    manifest = Manifest(plan.model, plan.seed, sum(f.rows for f in files), files)
     write_record(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
 
 
-def chunks_of_a_file(rows: int) -> int:
-    """By the number of rows alone: some `FILES` files, of at least one chunk and at most `MOST_CHUNKS`."""
-    return min(max(1, -(-chunk_count(rows) // FILES)), MOST_CHUNKS)
+def chunks_of_a_file(number: int) -> int:
+    """By the number of chunks alone: some `FILES` files, of at least one chunk and at most `MOST_CHUNKS`."""
+    return min(max(1, -(-number // FILES)), MOST_CHUNKS)
 
 
 def verify(path: str | os.PathLike[str]) -> Manifest:
@@ -232,16 +253,17 @@ def finished_parts(folder: Place, n_parts: int) -> dict[int, tuple[FileRecord, .
 
 
 def _write_part(
-    model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: Place, index: int
+    make: Callable[[int], pa.Table], number: int, schema: TableSchema, plan: _Plan, folder: Place, index: int
 ) -> tuple[FileRecord, ...]:
     """One part: its chunks one after the other; the record last."""
     require_shared(folder / RECORDS / "plan.json")
+    own = range(index * plan.chunks_per_file, min((index + 1) * plan.chunks_per_file, max(1, number)))
     try:
         records = write_part(
             folder,
             f"{part_name(index)}.parquet",
-            _chunks(model, segments, plan, index),
-            file_schema(model.schema),
+            map(make, own),
+            file_schema(schema),
             compression=plan.compression,
             row_group_rows=plan.row_group_rows,
             partition_by=plan.partition_by,
@@ -250,12 +272,6 @@ def _write_part(
         raise storage_error(error, folder) from error
     write_record(folder / RECORDS / f"{part_name(index)}.json", {"files": [asdict(r) for r in records]})
     return records
-
-
-def _chunks(model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, index: int) -> Iterator[pa.Table]:
-    n_chunks = max(1, chunk_count(plan.rows))
-    for chunk in range(index * plan.chunks_per_file, min((index + 1) * plan.chunks_per_file, n_chunks)):
-        yield make_chunk(model, segments, plan.seed, chunk)
 
 
 def file_schema(schema: TableSchema) -> pa.Schema:
@@ -268,7 +284,7 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}"
 
 
-def _text(segments: tuple[Segment, ...]) -> str:
+def text_of(segments: tuple[Segment, ...]) -> str:
     """What tells these segments from others: readable where they are few, else a digest."""
     text = repr(segments)
     return text if len(text) <= 2000 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"

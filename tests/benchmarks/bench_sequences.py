@@ -3,12 +3,14 @@
     python tests/benchmarks/bench_sequences.py --data ../shared/data                                     # both methods
     python tests/benchmarks/bench_sequences.py --data ../shared/data --method autoregressive_sequences
     python tests/benchmarks/bench_sequences.py --data ../shared/data --epochs 5 --scorings 1 --updates 200   # a look
+    python tests/benchmarks/bench_sequences.py --rows 1000000 --epochs 1 --method autoregressive_sequences   # large
 
 Windows of 24 days of six features, scaled to [0, 1]; one training, then the mean of several scorings by a post-hoc GRU
 (`evaluation/sequence_metrics.py`), each with a seed and sequences of its own. The published scores have a GRU of 3
 units; a stricter one of 24 stands beside it. The long table is the same prices as two entities of different length,
 with a column of categories (up, down, still). Prints the figures and one JSON line for each method; `--model FILE`
-keeps the model of the array and goes on from it (with one method).
+keeps the model of the array and goes on from it (with one method). `--rows` fits a made-up long table of so many rows,
+written as Parquet in the order of time, so that no sequence lies together: seconds, and memory of all processes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from process_memory import watched
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN, load_synthetic_model
 from raysynth.evaluation.sequence_metrics import (
@@ -48,7 +53,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--model", type=Path, help="file for the model; where it exists, it is scored")
     parser.add_argument("--no-table", action="store_true", help="leave the long table out")
+    parser.add_argument("--rows", type=int, help="fit a made-up long table of so many rows, and nothing else")
+    parser.add_argument("--folder", help=argparse.SUPPRESS)  # of such a table, in the process that is watched
     options = parser.parse_args()
+    if options.rows:
+        large(options)
+        return
     torch.set_num_threads(options.threads)
     os.environ["RAYSYNTH_QUIET"] = "1"
     prices = pd.read_csv(Path(options.data) / "stocks.csv")
@@ -61,6 +71,37 @@ def main() -> None:
         if not options.no_table:
             figures["long_table"] = of_table(prices, method, options)
         print(json.dumps({"bench": "sequences", "method": method, "threads": options.threads, **figures}), flush=True)
+
+
+def large(options: argparse.Namespace) -> None:
+    """Write a long table, and fit it in a process that is watched; in that process: fit it, and print."""
+    if options.folder:
+        begun = time.perf_counter()
+        how = {"epochs": options.epochs, "sequence_key": "user", "time_column": "at", "seed": options.seed}
+        model = METHODS[options.method[0]](**{k: v for k, v in how.items() if v is not None}).fit(options.folder)
+        print(f"{time.perf_counter() - begun:.1f} s, {model.n_rows_:,} sequences")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        written(options.rows, Path(folder))
+        for method in options.method or list(METHODS):
+            own = ["--rows", str(options.rows), "--folder", folder, "--method", method, "--seed", str(options.seed)]
+            own += [] if options.epochs is None else ["--epochs", str(options.epochs)]
+            found = watched([sys.executable, __file__, *own])
+            print(f"{options.rows:,} rows, {method}: {found.last_line}, peak {found.peak_mb:,.0f} MB", flush=True)
+
+
+def written(n_rows: int, folder: Path, block: int = 1_000_000) -> None:
+    """A long table of readings, in the order of time: of each user 20 on average, 5 to 35."""
+    users = n_rows // 20
+    level, kinds = np.random.default_rng(0).normal(size=users), np.array(["walk", "run", "ride"])
+    for number, first in enumerate(range(0, n_rows, block)):
+        rng, n = np.random.default_rng([1, number]), min(block, n_rows - first)
+        user = rng.integers(0, users, n)
+        seconds = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(first, first + n), unit="s")
+        pulse = (80 + 10 * level[user] + rng.normal(0, 5, n)).round(1)
+        kind = kinds[np.minimum((rng.random(n) + 0.3 * level[user] + 1).astype(int).clip(0), 2)]
+        rows = {"user": user, "at": seconds, "pulse": pulse, "kind": kind, "steps": rng.poisson(30 + pulse)}
+        pd.DataFrame(rows).to_parquet(folder / f"{number:05d}.parquet", index=False)
 
 
 def windows(prices: pd.DataFrame) -> np.ndarray:

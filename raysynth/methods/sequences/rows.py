@@ -70,14 +70,15 @@ class SequenceForm:
             entities: for each sequence its own modelled columns, start time and length.
             seed: of the streams.
         """
-        lengths = entities.column(LENGTH).to_numpy()
-        row_of = np.concatenate([[0], np.cumsum(lengths)])
-        tables = []
-        for chunk, first in enumerate(range(0, max(1, len(lengths)), CHUNK_SEQUENCES)):
-            part, rng = entities.slice(first, CHUNK_SEQUENCES), chunk_stream(seed, STEP_STREAM + chunk)
-            columns = dict(self._columns(maker, part, first, int(row_of[first]), rng))
-            tables.append(pa.table({n: columns[n] for n in self.schema.names}))
-        return pa.concat_tables(tables).unify_dictionaries()
+        numbers = range(max(1, chunks_of(entities.num_rows)))
+        return pa.concat_tables(self.chunk(maker, entities, seed, i) for i in numbers).unify_dictionaries()
+
+    def chunk(self, maker: SequenceMaker, entities: pa.Table, seed: int, chunk: int) -> pa.Table:
+        """The rows of the sequences of one chunk; `maker`, `entities` and `seed` are those of all."""
+        first, rng = chunk * CHUNK_SEQUENCES, chunk_stream(seed, STEP_STREAM + chunk)
+        first_row = int(entities.column(LENGTH).to_numpy()[:first].sum())
+        columns = dict(self._columns(maker, entities.slice(first, CHUNK_SEQUENCES), first, first_row, rng))
+        return pa.table({n: columns[n] for n in self.schema.names})
 
     def _columns(
         self, maker: SequenceMaker, entities: pa.Table, first: int, first_row: int, rng: np.random.Generator
@@ -101,6 +102,11 @@ class SequenceForm:
             gap = steps.column(gap_name(self.time)).fill_null(0).to_numpy()
             times = times_from(entities.column(self.time).combine_chunks(), gap, lengths)
             yield self.time, written(times, self.schema[self.time])
+
+
+def chunks_of(n_sequences: int) -> int:
+    """Number of chunks of so many sequences."""
+    return -(-n_sequences // CHUNK_SEQUENCES)
 
 
 class Coders(NamedTuple):

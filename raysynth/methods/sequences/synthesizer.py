@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
-from typing import Annotated, Any, ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from raysynth.data.sequences import (
     array_of,
@@ -21,20 +20,20 @@ from raysynth.data.sequences import (
     windows_of,
 )
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
-from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
+from raysynth.errors import DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide, drawn_sequences
-from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker, drawn_entities
+from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker
+from raysynth.methods.sequences.sampling import SampledSequences
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
 
-class SequenceSynthesizer(Synthesizer):
+class SequenceSynthesizer(SampledSequences):
     """Base of the methods that learn sequences.
 
     They take an array (sequences, steps, features) of numbers, or a long table: one row for each moment of each entity,
@@ -59,59 +58,6 @@ class SequenceSynthesizer(Synthesizer):
     private_encoding: ClassVar[NumericForm] = "scaled"  # of the steps under a budget
     joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
 
-    sequence_length: Annotated[
-        int | None,
-        Parameter(
-            "steps of a sequence; of an array: its steps; of a table: the most rows of a sequence, and longer entities "
-            "are learned in windows of so many rows",
-            at_least=1,
-            otherwise=Computed("as in the data"),
-            under_budget=Computed("to be declared for a table"),
-        ),
-    ] = None
-    features: Annotated[
-        int | None,
-        Parameter("numbers in each step of an array; not for tables", at_least=1, otherwise=Computed("as in the data")),
-    ] = None
-    sequence_key: Annotated[
-        str | None,
-        Parameter("column that says which rows belong to one sequence (tables); keys are made anew, never copied"),
-    ] = None
-    time_column: Annotated[
-        str | None,
-        Parameter("column of dates, times or numbers that orders the rows; None: they are in order"),
-    ] = None
-    static_columns: Annotated[
-        Sequence[str] | None,
-        Parameter(
-            "columns of the entity",
-            otherwise=Computed("those that never change within one"),
-            under_budget=Computed("none, since that is not read from the rows"),
-        ),
-    ] = None
-    window_step: Annotated[
-        int,
-        Parameter(
-            "rows from the start of one window to the next in entities longer than `sequence_length`", at_least=1
-        ),
-    ] = 1
-    max_rows: Annotated[
-        int,
-        Parameter(
-            "rows to learn from; of a larger table of many sequences so many are drawn by their keys, whole, and "
-            "memory does not grow with it; not under a budget",
-            at_least=1000,
-        ),
-    ] = 1_000_000
-
-    sampler_: SequenceMaker = field(init=False)
-    history_: list[dict[str, float]] = field(init=False)
-    context_encoder_: TableEncoder = field(init=False)
-    entity_schema_: TableSchema = field(init=False)
-    entities_: Synthesizer | None = field(init=False)
-    static_columns_: tuple[str, ...] = field(init=False)
-    sequence_length_: int = field(init=False)
-
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 
     def _entity_class(self) -> type[Synthesizer]:
@@ -130,10 +76,6 @@ class SequenceSynthesizer(Synthesizer):
         """Within a budget: `methods/sequences/private.fit_privately` with how the method trains."""
         raise NotImplementedError
 
-    def _maker(self) -> SequenceMaker:
-        """What makes steps, as the parameters of now ask."""
-        return self.sampler_
-
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
         """From `sampler_.to_state()`; raises `KeyError`, `ValueError`, `TypeError` or `RuntimeError`."""
         raise NotImplementedError
@@ -142,7 +84,7 @@ class SequenceSynthesizer(Synthesizer):
         """Whether `sampler_` makes what the encoders decode."""
         raise NotImplementedError
 
-    # ---- fit and sample ----------------------------------------------------------------------------------------------
+    # ---- fit -------------------------------------------------------------------------------------------------------
 
     def fit(self, data: Any, *, resume: str | os.PathLike[str] | None = None) -> Self:
         """Learn sequences.
@@ -155,60 +97,6 @@ class SequenceSynthesizer(Synthesizer):
             DataError, SchemaError, ParameterError: name the column and say what to do.
         """
         return super().fit(data, resume=resume)
-
-    def sample(  # type: ignore[override]  # no constraints: their columns vary over steps
-        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
-    ) -> Any:
-        """Synthetic sequences: an array (n, steps, features), or a long table as a DataFrame, as `fit` was given.
-
-        The same (model, seed, n_sequences, conditions) gives the same sequences.
-
-        Args:
-            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas or the rows of a
-                DataFrame of contexts ask for.
-            conditions: on static columns, in the forms of `Synthesizer.sample`; 'sequence length' may be asked for too.
-            seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
-
-        Raises:
-            ConditionError: on a column that varies, outside the domain, too rare, or for an array.
-        """
-        rows = self.sample_arrow(n_sequences, conditions, seed)
-        if self.sequence_key is None:
-            columns = [rows.column(name).to_numpy() for name in self.schema_.names]
-            return np.stack(columns, axis=1).reshape(-1, self.sequence_length_, len(columns))
-        from raysynth.sampling.frame import to_frame
-
-        return to_frame(rows, self.schema_)
-
-    def sample_arrow(  # type: ignore[override]  # no constraints: their columns vary over steps
-        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
-    ) -> pa.Table:
-        """`sample` (`n_sequences`, `conditions`, `seed`) as an Arrow table of all steps."""
-        from raysynth.methods.sequences.rows import SequenceForm
-        from raysynth.sampling.frame import one_torch_thread
-
-        fitted, drawn = self._require_fitted(), self._sampling_seed(seed)
-        entities = self._draw_entities(n_sequences, conditions, drawn)
-        form = SequenceForm(
-            schema=fitted.schema,
-            step_schema=fitted.modelled_schema,
-            encoder=fitted.encoder,
-            context=self.context_encoder_,
-            static=self.static_columns_,
-            key=self.sequence_key,
-            time=self.time_column,
-            identifier_key=fitted.identifier_key,
-        )
-        with one_torch_thread():
-            return form.rows(self._maker(), entities, drawn)
-
-    def sample_to(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """Not for sequences, which are made in one process: raises `ParameterError`, whatever `path` is."""
-        raise ParameterError("sequences are not written as a folder; use sample() and write its result to one file")
-
-    def sample_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """Not for sequences, which are made in one process; raises `ParameterError`."""
-        raise ParameterError("sequences are not made as a Dataset; use ray.data.from_pandas(model.sample(...))")
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
@@ -363,33 +251,6 @@ class SequenceSynthesizer(Synthesizer):
         persons = tables.persons if tables.persons in rows.column_names else None
         model = self._entity_class()(schema=tables.entity_schema, entity=persons, seed=seed % 2**62, verbose=False)
         return model.fit(rows)
-
-    # ---- stages of sampling ------------------------------------------------------------------------------------------
-
-    def _draw_entities(self, n_sequences: int | None, conditions: Any, seed: int) -> pa.Table:
-        """Modelled columns of so many sequences, and their lengths."""
-        self._check_conditions(conditions)
-        has_number = isinstance(conditions, (list, tuple)) or type(conditions).__name__ == "DataFrame"
-        n = self.n_rows_ if n_sequences is None and not has_number else n_sequences
-        return drawn_entities(self.entities_, self.entity_schema_, n, conditions, seed)
-
-    def _check_conditions(self, conditions: Any) -> None:
-        if conditions is None:
-            return
-        if self.sequence_key is None:
-            raise ConditionError(
-                "an array has no columns that a condition could name; give a long table with sequence_key, and its "
-                "static columns can be asked for"
-            )
-        if self.entities_ is None:
-            raise ConditionError("these sequences have no static columns, which conditions are for; leave them out")
-        parts = [c[0] for c in conditions if c] if isinstance(conditions, (list, tuple)) else [conditions]
-        for name in (n for part in parts if hasattr(part, "keys") for n in part.keys()):  # noqa: SIM118
-            if name in self.schema_ and name not in self.entities_.schema_:
-                asked = ", ".join(n for n in self.entities_.schema_.names if n != self.time_column)
-                raise ConditionError(
-                    f"condition on '{name}': the column is made along each sequence; conditions may name: {asked}"
-                )
 
 
 def is_array(data: Any) -> bool:

@@ -22,8 +22,10 @@ from raysynth.errors import (
     ParameterError,
     RaysynthError,
     SchemaError,
+    StorageError,
 )
 from raysynth.files.model_file import read_model, write_model
+from raysynth.methods.sequences import rows
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.training.checkpoints import CurveFolder
 
@@ -279,11 +281,40 @@ def test_a_table_without_anything_that_varies_is_refused(method: Method, visits:
         method(sequence_key="patient").fit(frame)
 
 
-def test_a_folder_is_refused_with_the_cure(of_visits: SequenceSynthesizer, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="not written as a folder; use sample"):
-        of_visits.sample_to(tmp_path / "folder", 10)
+def test_a_folder_holds_the_rows_of_a_sample_and_is_completed(
+    of_visits: SequenceSynthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "CHUNK_SEQUENCES", 16)
+    folder = tmp_path / "folder"
+    written = of_visits.sample_to(folder, 50, seed=4, where="local")
+    made = of_visits.sample(50, seed=4)
+    assert len(written.files) == 4 and written.rows == len(made)
+    lost = folder / written.files[2].name
+    whole = lost.read_bytes()
+    lost.unlink()
+    kept = (folder / written.files[0].name).stat().st_mtime_ns
+    assert of_visits.sample_to(folder, 50, seed=4, where="local") == written and lost.read_bytes() == whole
+    assert (folder / written.files[0].name).stat().st_mtime_ns == kept
+    read = pd.concat([pd.read_parquet(folder / f.name) for f in written.files], ignore_index=True)
+    pd.testing.assert_frame_equal(read.astype(made.dtypes), made)
+    with pytest.raises(StorageError, match="holds another"):
+        of_visits.sample_to(folder, 51, seed=4)
     with pytest.raises(ParameterError, match="not made as a Dataset; use"):
         of_visits.sample_dataset(10)
+
+
+def test_a_folder_is_divided_by_a_static_column_and_holds_what_is_asked_for(
+    of_visits: SequenceSynthesizer, tmp_path: Path
+) -> None:
+    asked = [({"clinic": "south"}, 5), ({"clinic": "north"}, 9)]
+    written = of_visits.sample_to(tmp_path / "f", conditions=asked, seed=1, partition_by="clinic", where="local")
+    found = {f.name.split("/")[0]: pd.read_parquet(tmp_path / "f" / f.name)["patient"].nunique() for f in written.files}
+    assert found == {f"clinic={c['clinic']}": n for c, n in asked}
+    with pytest.raises(ParameterError, match="must be a whole number >= 0; found -1"):
+        of_visits.sample_to(tmp_path / "g", -1)
+    with pytest.raises(ConditionError, match="made along each sequence"):
+        of_visits.sample_to(tmp_path / "g", 5, {"pressure": 100.0})
+    assert not (tmp_path / "g").exists()
 
 
 def test_methods_take_the_same() -> None:
