@@ -173,3 +173,29 @@ def test_a_sample_comes_from_all_of_a_table() -> None:
     assert 2_000 <= len(rows) <= 4_100 and rows[0] == 0 and rows[-1] == 49_999 and len(set(rows.tolist())) == len(rows)
     few = as_table(pd.DataFrame({"x": np.arange(40)}))
     assert sampled_rows(few).column("x").to_pylist() == list(range(40))
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (100, 350)])
+def test_rows_and_exceptions_are_counted_however_rows_are_split(cuts: tuple[int, ...]) -> None:
+    """By loops: of an implication the rows with its cause, of others those with all values; of what follows, all that
+    have not the most frequent value of their case."""
+    rng = np.random.default_rng(3)
+    gaps = pd.Series(rng.random(N) < 0.1)
+    frame = pd.DataFrame({"town": text("t", TOWN), "land": text("l", np.where(rng.random(N) < 0.04, 9, LAND))})
+    frame["low"], frame["high"] = rng.integers(0, 9, N), rng.integers(5, 15, N)
+    frame["land"] = frame.land.mask(gaps)
+    frame["high"] = frame.high.astype("Int64").mask(gaps.sample(frac=1, random_state=1).to_numpy())
+    rules = (FixedCombinations(("town", "land")), Inequality("low", "high"), Expression("town != 't3' or high == 7"))
+    (batch,) = pa.Table.from_pandas(frame).to_batches()
+    counts = module._Counts(rules)
+    for start, stop in zip((0, *cuts), (*cuts, N), strict=True):
+        part = module._Counts(rules)
+        part.update(batch.slice(start, stop - start))
+        value_of(lambda part=part: counts.merge(part))
+    known = frame.dropna(subset="land")
+    follows = sum(len(g) - g.land.value_counts().iloc[0] for _, g in known.groupby("town"))
+    above = frame.dropna(subset="high")
+    broken = frame[(frame.town == "t3")].dropna(subset="high")
+    assert counts.present == [len(known), len(above), N]
+    assert value_of(counts.exceptions) == [follows, int((above.low > above.high).sum()), int((broken.high != 7).sum())]
+    assert 0 < follows < 40
