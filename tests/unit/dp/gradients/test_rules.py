@@ -165,3 +165,21 @@ def test_uses_of_one_weight_are_joined_in_one_way_or_not_at_all(members: int) ->
     ):
         with pytest.raises(TypeError, match=said):
             merged(wrong)
+
+
+def test_marked_examples_of_offsets_and_gathers_add_nothing() -> None:
+    """Whatever they hold: sums and norms are those of the others."""
+    rng = torch.Generator().manual_seed(4)
+    marked, factor = torch.tensor([False, True, False, True]), torch.rand(4, generator=rng)
+    offset = OffsetUse(torch.randn(4, 3, generator=rng), 0, torch.Size([3]))
+    index = torch.randint(5, (2, 4), generator=rng)
+    gather = GatherUse(index, torch.randn(2, 4, 3, generator=rng), 0, torch.Size([5, 3]))
+    offset.grads_NX[1], gather.grads_PNH[:, 3] = float("nan"), float("inf")
+    left, few = value_of(lambda: offset.without(marked)), value_of(lambda: gather.without(marked))
+    others = OffsetUse(offset.grads_NX[~marked], 0, offset.shape)
+    gathered = GatherUse(index[:, ~marked], gather.grads_PNH[:, ~marked], 0, gather.shape)
+    for use, alone in ((left, others), (few, gathered)):
+        norms = use.squared_norms()
+        torch.testing.assert_close(norms[~marked], alone.squared_norms())
+        assert not norms[marked].any()
+        torch.testing.assert_close(use.weighted_sums(factor)[0], alone.weighted_sums(factor[~marked])[0])
