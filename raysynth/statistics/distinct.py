@@ -179,11 +179,6 @@ class Sharers:
         start, stop = np.searchsorted(self.cell, [cell, cell + 1])
         return int(stop - start)
 
-    @property
-    def n_persons(self) -> int:
-        """Different persons that are known: all, unless many share each cell."""
-        return len(np.unique(self.person))
-
     def are_enough(self, first: int, after: int) -> bool:
         """Whether at least k different persons have a row in the cells first .. after - 1."""
         start, stop = np.searchsorted(self.cell, [first, after])
@@ -211,11 +206,6 @@ class SharersOfAll:
     def counts(self, n_cells: int) -> np.ndarray:
         """Persons of each of the first cells, of the kind that has fewest, at most k, shape (n_cells,)."""
         return np.min([p.counts(n_cells) for p in self.parts], axis=0)
-
-    @property
-    def n_persons(self) -> int:
-        """Different persons that are known, of the kind that has fewest."""
-        return min(p.n_persons for p in self.parts)
 
     def are_enough(self, first: int, after: int) -> bool:
         """Whether at least k different persons of each kind have a row in the cells first .. after - 1."""

@@ -330,3 +330,14 @@ def test_times_as_text_are_no_persons() -> None:
     laps = [f"{t // 60_000}:{t % 60_000 / 1000:06.3f}" for t in thousandths]
     rows = pa.table({"Q1": pa.array(laps).dictionary_encode(), "place": np.arange(4_000) % 20})
     assert entity_of(rows, None) is None
+
+
+def test_cells_are_of_persons_where_a_value_is_one_for_each_and_of_rows_where_it_is_new_in_each() -> None:
+    """100 persons with 40 rows: 5 independent heights in a cell at least, and 2,000 ** .5 / 2 or so measurements."""
+    rng, each = np.random.default_rng(2), 40
+    of = pd.DataFrame({"patient_id": [f"P{i:04d}" for i in range(100)], "height": rng.normal(170, 9, 100).round(6)})
+    rows = of.loc[of.index.repeat(each)].assign(measured=rng.normal(size=100 * each)).reset_index(drop=True)
+    model = new_synthesizer("copula", verbose=False).fit(rows)
+    cells = {c.name: c.distribution.share * len(rows) for c in model.encoder_.columns}
+    assert np.median(cells["height"]) >= 5 * each
+    assert (each**0.5 * 100**0.5) / 2 - 1 <= np.median(cells["measured"]) < 90

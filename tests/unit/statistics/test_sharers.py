@@ -119,7 +119,6 @@ def test_persons_of_several_kinds_share_a_cell_where_enough_of_each_do(most: int
             enough = [len(set().union(*kind[first:after])) >= most for kind in of_cell]
             assert value_of(lambda a=first, b=after: both.are_enough(a, b)) == all(enough)
             assert [k.are_enough(first, after) for k in kinds] == enough
-    assert both.n_persons == min(k.n_persons for k in kinds) == len(np.unique(kinds[1].person))
 
 
 def test_a_further_column_of_persons_is_counted_for_numbers_and_every_value_by_its_persons() -> None:
