@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -308,3 +309,14 @@ def test_many_rows_are_a_thousand_cells_and_a_value_of_each_two_thousandth_is_an
     single = replace(fine, counts=heaps, high=np.where(heaps > 10, edges[:-1], edges[1:]))
     atoms = value_of(lambda: smooth(single, 1))
     assert heaps.sum() * 0.0005 > 51 and atoms.low[atoms.low == atoms.high].tolist() == [500.0]
+
+
+@pytest.mark.parametrize("number", [float, np.float64, lambda v: float(np.float32(v))])
+def test_every_value_of_a_grid_is_below_and_not_below_itself(number: Callable[[float], float]) -> None:
+    """A cent of a thousand, whatever arithmetic makes of its place, and as a column of float32 has it."""
+    d = SmoothDistribution(np.array([1234.005]), np.array([1244.005]), np.ones(1), 0.0, 2)
+    for k in range(123_402, 124_400, 7):
+        x = number(k / 100)
+        below, up_to = (value_of(lambda x=x, i=i: d.rank_below(x, inclusive=i)) for i in (False, True))
+        assert up_to - below == pytest.approx(1e-3, abs=1e-9)
+        assert below == pytest.approx((k - 123_401) / 1000, abs=1e-6)

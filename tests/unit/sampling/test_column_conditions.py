@@ -11,8 +11,11 @@ import pytest
 from outcome import value_of
 
 from raysynth import GaussianCopula
+from raysynth.encoding.numeric import build_bins
 from raysynth.errors import ConditionError
 from raysynth.sampling.conditions import ColumnCondition, Segment, _nearest, parse_conditions
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.statistics.numeric import NumericSummary
 
 
 def _encoder(model: GaussianCopula, name: str) -> Any:
@@ -92,6 +95,20 @@ def test_rejection_looks_within_half_a_percent_of_ranks_on_either_side(copula: G
     assert town.windows(_encoder(copula, "town")) is town
     span = ColumnCondition("age", low=3.0, high=40.0)
     assert span.windows(age) is span
+
+
+@pytest.mark.parametrize(("rows", "is_point"), [(14, True), (24, True), (8, False)])
+def test_a_value_of_more_rows_than_half_a_percent_is_met_as_it_is(rows: int, is_point: bool) -> None:
+    """Of 2,000, the others spread around it; a range of ranks as wide on either side would take in others, too."""
+    x = np.concatenate(
+        [np.linspace(0, 50, 1000 - rows // 2), np.full(rows, 55.0), np.linspace(60, 99, 1000 - rows // 2)]
+    )
+    summary = NumericSummary(pa.float64())
+    summary.update(pa.array(x))
+    column = ColumnSchema("x", Kind.CONTINUOUS, "double")
+    encoder = build_bins(column, summary.distribution(), rare_threshold=5, n_bins=20)
+    ((low, high),) = value_of(lambda: ColumnCondition("x", points=(55.0,)).windows(encoder)).spans
+    assert ((low, high) == (55.0, 55.0)) == is_point and low <= 55.0 <= high
 
 
 PARSED: list[tuple[dict[str, Any], ColumnCondition]] = [

@@ -175,3 +175,15 @@ def test_a_number_can_be_asked_to_be_missing() -> None:
     assert made[0]["x"].to_pylist() == [None] * 4 and made[1]["x"].to_pylist() == [0.5] * 4
     assert set(made[0]["y"].to_pylist()) == {"no"}
     assert model.generator.rows == [8]  # type: ignore[attr-defined]
+
+
+def test_rows_are_completed_together_or_not_at_all(
+    orders: tuple[pd.DataFrame, SequentialTrees], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five that ask for one sum of two shops the third was not found."""
+    model = _counting(orders[1])
+    drawn = pa.table({"at": [0, 1, 2, 3, 4]}), np.array([True, True, True, False, True])
+    monkeypatch.setattr(completion._Asked, "drawn", lambda self, rng: drawn)
+    pieces = _pieces(*((n, [_point("sum", 50.0)]) for n in (2, 2, 1)))
+    found = completed(model, pieces, np.random.default_rng(0))
+    assert {place: rows["at"].to_pylist() for place, rows in found.items()} == {0: [0, 1], 2: [4]}

@@ -126,3 +126,15 @@ def test_texts_of_few_rows_among_numbers_are_not_named() -> None:
     cells[:40] = [f"private {i}" for i in range(40)]
     said = " ".join(of(find(as_table(pd.DataFrame({"lab": cells, "town": ["a", "b"] * (N // 2)}))), "lab").advice)
     assert "for the others (some texts in few rows each)" in said and "'missing=TEXT'" in said and "private" not in said
+
+
+def test_a_target_has_two_to_twenty_classes() -> None:
+    """The last one, or the last that is named so; neither numbers of few values nor categories of many are."""
+    rng = np.random.default_rng(6)
+
+    def target(**classes: int) -> str | None:
+        columns = {n: [f"{n}{v}" for v in rng.permutation(np.arange(N) % k)] for n, k in classes.items()}
+        return find(as_table(pd.DataFrame({**columns, "few": np.arange(N) % 7 * 1.37}))).target
+
+    assert target(a=2, b=20) == "b" and target(a=20, b=21) == "a" and target(a=1, b=21) is None
+    assert target(label=3, b=4) == "label" and target(label=21, b=4) == "b" and target(outcome=2, label=20) == "label"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.cell_counts import OpenCells
 from raysynth.statistics.noised import NoisedStatistics, release_statistics
 from raysynth.statistics.noised_atoms import dense_cells, joined
 from raysynth.statistics.public_schema import as_declared, public_schema
@@ -148,3 +150,11 @@ def test_two_values_of_one_interval_share_its_rows_by_what_each_was_counted() ->
     wide = value_of(lambda: joined(numbers, np.array([1.0, 2.0]), np.array([20.0, 30.0]), 3.0, 4.0))
     np.testing.assert_allclose(wide.counts, [20.0, 25.0, 30.0, 25.0])
     assert wide.low.tolist() == [1.0, np.nextafter(1.0, 2), 2.0, np.nextafter(2.0, 3)]
+
+
+def test_values_that_count_are_those_in_the_intervals_asked_for() -> None:
+    """Their first end belongs to each, the other does not; all count where none is asked for."""
+    x = pa.array([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 2.5, None, float("nan"), float("inf")])
+    some = OpenCells(np.array([-1.0, 1.0]), np.array([0.5, 2.5]))
+    assert value_of(lambda: some.counted(x)).to_pylist() == [-1.0, 0.0, 1.0, 2.0]
+    assert value_of(lambda: OpenCells().counted(x)) is x

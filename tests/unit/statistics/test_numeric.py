@@ -50,7 +50,12 @@ def test_any_split_gives_the_identical_summary(values: list[float | None], cuts:
 def test_split_of_many_values_gives_the_identical_summary() -> None:
     rng = np.random.default_rng(1)
     values = pa.array(np.concatenate([rng.normal(size=700_000), np.full(1000, 0.5), [np.nan, np.inf]]))
-    assert_same(summary_of(values), summary_of(values, (10, 100_000, 650_000)))
+    whole = summary_of(values)
+    assert_same(whole, summary_of(values, (10, 100_000, 650_000)))
+    found, x = value_of(whole.distribution), np.sort(values.to_numpy()[:-2])
+    assert (found.low[0], found.high[-1]) == (x[0], x[-1]) and (found.low < found.high).any()
+    within = np.searchsorted(x, found.high, "right") - np.searchsorted(x, found.low, "left")
+    assert found.counts.tolist() == within.tolist() and found.counts.sum() == len(x)
 
 
 @settings(max_examples=60)
