@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from unit.related.shop import RELATIONS, shop
 from raysynth import RelationalSynthesizer
 from raysynth.data.database import read_database
 from raysynth.errors import DataError, InputError, ParameterError, SchemaError
+from raysynth.related import rules as module
 from raysynth.related.opened import open_tables
 from raysynth.related.rules import proposed_rules
 from raysynth.schema.constraints import Inequality
@@ -215,3 +218,20 @@ def test_rules_that_nearly_all_rows_keep_are_proposed_with_their_share() -> None
     assert found["orders.n = count(lines)"] == found["orders.total = sum(lines.paid)"] == 1.0
     public = DatabaseSchema(tuple(TableKeys(n, (), None, n == "customers") for n in tables), schema.relations)
     assert {str(r) for r, _ in proposed_rules(read_database(tables, public))} == {k for k in keys if "lines" in k}
+
+
+def test_rules_of_columns_that_a_constraint_ties_are_adopted_together_or_not_at_all() -> None:
+    """A day and a later one are both after the same time: where both rules hold and both days have one unit."""
+    day, shipped = (CrossTableRule.parse(f"orders.{c} >= customers.since") for c in ("day", "shipped"))
+    later = Inequality("day", "shipped")
+    us, s = pa.timestamp("us"), pa.timestamp("s")
+    alike, others = (pa.schema([("day", us), ("shipped", t), ("paid", us)]) for t in (us, s))
+
+    def together(rule: CrossTableRule, found: list[CrossTableRule], *given: Any) -> set[CrossTableRule]:
+        return set(value_of(lambda: module._together(rule, found, *given)))
+
+    assert together(day, [day, shipped], [later], alike) == {day, shipped}
+    assert together(day, [day], [later], alike) == set() == together(day, [day, shipped], [later], others)
+    assert together(day, [day], [Inequality("paid", "sent")], alike) == {day}
+    copy = replace(day, kind="==")
+    assert together(copy, [copy], [], alike) == {copy} and together(copy, [copy], [later], alike) == set()

@@ -183,6 +183,8 @@ def test_who_ends_in_the_next_chunk_is_drawn_there_as_here_and_nobody_else_is(mo
     first, second, third = of(0), of(1), of(2)
     assert sizes == [2, 1, 1, 2, 2, 1], "who begins in a chunk and ends there at once, the one of both beside"
     assert first[2] == second[0] and len({*first, *second, *third}) == 8
+    known.rows_each, at = RowsEach(((100, 1.0),)), len(sizes)
+    assert of(0) == of(1) == of(2) and sizes[at:] == [1, 1, 1], "who begins here, and who goes on, is one"
 
 
 def kept_by_loops(draws_NT: np.ndarray) -> tuple[list[int], list[bool], list[int]]:

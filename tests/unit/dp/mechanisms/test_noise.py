@@ -52,6 +52,15 @@ def test_secure_uniforms_never_reach_the_ends() -> None:
     assert draws.min() > 0 and draws.max() < 1
 
 
+@pytest.mark.parametrize(("byte", "expected"), [(0, 2.0**-54), (255, 1 - 2.0**-54)])
+def test_secure_uniforms_lie_in_the_middle_of_their_cells(
+    byte: int, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 53 bits, so that neither end comes, whatever the bits are."""
+    monkeypatch.setattr(os, "urandom", lambda size: bytes([byte]) * size)
+    assert value_of(lambda: SecureNoise().uniform((2, 3))).tolist() == [[expected] * 3] * 2
+
+
 def test_secure_normals_are_sums_of_four_by_the_systems_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one floating-point draw gives away of itself is hidden by three more."""
     asked: list[int] = []
