@@ -163,7 +163,7 @@ def write_sample(
 
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
-    more = {"constraints": constraints} if constraints else {}  # sequences take none
+    more: dict[str, Any] = {"constraints": constraints} if constraints else {}  # sequences take none
     if Path(out).suffix.lower() not in FILE_ENDINGS:
         return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by, **more).rows
     if partition_by is not None:

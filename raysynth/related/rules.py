@@ -134,7 +134,7 @@ def proposed_rules(database: Database) -> list[tuple[CrossTableRule, float]]:
     Times of a child after (or before) one of its parent, values copied from it, numbers that are the sum or the number
     of the children: where families with the parents of others would break the rule at least ten times as often.
     """
-    found = []
+    found: list[tuple[CrossTableRule, float]] = []
     for relation in database.schema.relations:
         sides = relation.child, relation.parent
         if any(database.schema[t].reference for t in sides):

@@ -31,7 +31,8 @@ def main() -> None:
     keys = [match.groups()[:4] for match in found if match]
     names = [t["name"] for t in schema["tables"] if any(t["name"] in (k[0], k[2]) for k in keys)]
     real = {n: pd.read_parquet(folder / "real" / f"{n}.parquet") for n in names}
-    metadata = metadata_of(real, keys)
+    primary = {(t["name"], c) for t in schema["tables"] for c in t.get("primary_key", [])}
+    metadata = metadata_of(real, keys, primary)
     real = {n: typed(t, metadata.tables[n].columns) for n, t in real.items()}
     for method in sys.argv[2:]:
         made = {n: pd.read_parquet(folder / method / f"{n}.parquet")[[*real[n]]] for n in names}
@@ -59,14 +60,14 @@ def figures(real: dict[str, Any], made: dict[str, Any], metadata: Metadata) -> d
     return result
 
 
-def metadata_of(real: dict[str, pd.DataFrame], keys: list[tuple[str, ...]]) -> Metadata:
-    """Its metadata: columns of keys are 'id', the others by their type."""
+def metadata_of(real: dict[str, pd.DataFrame], keys: list[tuple[str, ...]], primary: set[tuple[str, str]]) -> Metadata:
+    """Its metadata: columns of foreign and primary keys are 'id', the others by their type."""
     metadata = Metadata()
     for name, rows in real.items():
         ids = {k[1] for k in keys if k[0] == name} | {k[3] for k in keys if k[2] == name}
         metadata.add_table(name)
         for column in rows:
-            kind = "id" if column in ids else kind_of(rows[column])
+            kind = "id" if column in ids or (name, column) in primary else kind_of(rows[column])
             metadata.add_column(name, column, sdtype=kind)
     for parent, key in {(k[2], k[3]) for k in keys}:
         metadata.set_primary_key(parent, key)

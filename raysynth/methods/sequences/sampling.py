@@ -164,7 +164,8 @@ class SampledSequences(Synthesizer):
         form, wanted = self._form(), self._number(n_sequences, conditions)
         self._check_conditions(conditions)
         if self.entities_ is None:
-            n, text = check_whole("n_sequences", wanted, 0), ""
+            check_whole("n_sequences", wanted, 0)
+            n, text = wanted or 0, ""
         else:
             segments = self.entities_._asked(wanted, conditions, ())[1]
             n, text = sum(s.n for s in segments), text_of(segments)

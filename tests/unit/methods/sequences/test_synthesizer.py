@@ -303,6 +303,17 @@ def test_a_folder_holds_the_rows_of_a_sample_and_is_completed(
         of_visits.sample_dataset(10)
 
 
+def test_a_folder_of_an_array_has_its_sequences_one_after_the_other(
+    of_waves: SequenceSynthesizer, tmp_path: Path
+) -> None:
+    written = of_waves.sample_to(tmp_path / "f", 12, seed=2, where="local")
+    made = of_waves.sample(12, seed=2)
+    rows_of = pd.concat([pd.read_parquet(tmp_path / "f" / f.name) for f in written.files])
+    np.testing.assert_array_equal(rows_of.to_numpy().reshape(made.shape), made)
+    with pytest.raises(ParameterError, match="n_sequences must be"):
+        of_waves.sample_to(tmp_path / "g", -1)
+
+
 def test_a_folder_is_divided_by_a_static_column_and_holds_what_is_asked_for(
     of_visits: SequenceSynthesizer, tmp_path: Path
 ) -> None:
