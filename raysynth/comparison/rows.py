@@ -98,6 +98,19 @@ class Rows:
         return self if self.owners_N is None else self.take(np.sort(one_of_each(self.owners_N, rng)))
 
 
+def chance_equals(rows: Rows, real: Rows) -> np.ndarray:
+    """How many real rows would equal each (Q,), did no column depend on another."""
+    result = np.full(len(rows), float(len(real)))
+    for own_Q, known_N in zip(
+        [*rows.numbers_NV.T, *rows.codes_NC.T], [*real.numbers_NV.T, *real.codes_NC.T], strict=True
+    ):
+        values, counts = np.unique(known_N, return_counts=True)  # missing is one value
+        at = np.minimum(np.searchsorted(values, own_Q), len(values) - 1)
+        same = (values[at] == own_Q) | (np.isnan(values[at]) & np.isnan(own_Q))
+        result *= np.where(same, counts[at], 1) / len(real)
+    return result
+
+
 def divided(
     n_rows: int, n_first: int, owners_N: np.ndarray | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -322,5 +322,5 @@ def _copying(entity: str, real: Database, made: Database, held: Database, seed: 
     return Copying(
         share_check("closer_to_training", f"Nearer to a '{entity}' of the fit", closer),
         membership_check(member),
-        copies_check(to_real, others),
+        copies_check(rows["real"], (rows["synthetic"], to_real), (rows["holdout"], others)),
     )

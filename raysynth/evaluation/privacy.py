@@ -20,11 +20,12 @@ from raysynth.comparison import rates
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
 from raysynth.comparison.rates import auc
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, chance_equals
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
 
 _JUDGED = 5  # figures whose intervals decide: a table that leaks nothing fails any of them in 2.5 % of cases at most
 VERDICT_LEVEL = 1 - (1 - rates.LEVEL) / _JUDGED  # of these intervals (Bonferroni); those that are shown are at 95 %
+RARE = 0.1  # real rows that equal one by chance
 TIE = 1e-6  # distances nearer than this are equal (the search runs in float32)
 
 
@@ -129,10 +130,10 @@ def privacy_figures(
     to_real = nearest(synthetic, real, metric, 2)
     # What other people's rows score: the holdout's, or each real row against all the others.
     if holdout is not None:
-        others = nearest(holdout, real, metric, 2)
+        other_rows, others = holdout, nearest(holdout, real, metric, 2)
     else:
-        part = real.sample(20_000, rng)
-        others = nearest(part, part, metric, 2, same_rows=True)
+        other_rows = real.sample(20_000, rng)
+        others = nearest(other_rows, other_rows, metric, 2, same_rows=True)
     member, roc = membership(real, synthetic, holdout, metric, rng)
     disclosed = attribute_disclosure(real, synthetic, holdout, seed)
     closer, protection = closer_to_training(synthetic, real, holdout, to_real, rng)
@@ -141,7 +142,7 @@ def privacy_figures(
         checks=(
             share_check("closer_to_training", "Nearer to training than to holdout rows", closer),
             _ratio_check(to_real, others),
-            copies_check(to_real, others),
+            copies_check(real, (synthetic, to_real), (other_rows, others)),
             share_check("identifiability", "Identifiability", identified),
             membership_check(member, more),
             _disclosure_check(disclosed),
@@ -295,12 +296,32 @@ def _ratio(neighbours: Neighbours) -> np.ndarray:
     return np.where(second > TIE, first / np.maximum(second, TIE), 1.0)
 
 
-def copies_check(to_real: Neighbours, others: Neighbours) -> Check:
-    """Share of rows that equal a real one, beside that of other people's rows; both with their nearest real rows."""
-    own, other = (share(float((n.distances_QK[:, 0] <= TIE).sum()), len(n.distances_QK)) for n in (to_real, others))
+def copies_check(real: Rows, made: tuple[Rows, Neighbours], others: tuple[Rows, Neighbours]) -> Check:
+    """Share of rows that equal a real one, beside that of other people's rows; both with their nearest real rows.
+
+    Among rows that many have, copies do not show: so those of rare rows are judged by themselves, too.
+    """
+    from scipy.stats import binomtest
+
+    own, other = (share(float(is_copy(near).sum()), len(rows)) for rows, near in (made, others))
     risk = max(own.value - other.value, 0.0) / max(1 - other.value, 1e-9)
-    rule = "fails where its interval lies above that of copies among other people's rows"
-    return Check("exact_copies", "Exact copies of real rows", own, other.value, risk, own.low <= other.high, rule)
+    rare, more = (
+        len(np.unique(near.rows_QK[is_copy(near) & (chance_equals(rows, real) < RARE), 0]))
+        for rows, near in (made, others)
+    )
+    by_chance = len(made[0]) / (len(made[0]) + len(others[0]))
+    surely = rare > 0 and binomtest(rare, rare + more, by_chance, "greater").pvalue < 1 - VERDICT_LEVEL
+    rule = (
+        "fails where its interval lies above that of copies among other people's rows, or where surely more rows are "
+        f"copied that fewer than {RARE} real ones would equal by chance"
+    )
+    passed = own.low <= other.high and not surely
+    return Check("exact_copies", "Exact copies of real rows", own, other.value, risk, passed, rule)
+
+
+def is_copy(near: Neighbours) -> np.ndarray:
+    """Which rows equal their nearest one (Q,)."""
+    return near.distances_QK[:, 0] <= TIE
 
 
 def _disclosure_check(found: Disclosure) -> Check:

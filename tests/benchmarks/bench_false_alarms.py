@@ -3,13 +3,17 @@
     python tests/benchmarks/bench_false_alarms.py [--repeats 200] [--rows 250] [--kinds numbers,mixed] [--out DIR]
     python tests/benchmarks/bench_false_alarms.py --copies 0.05 [--rows 500] [--holdout 1000]
     python tests/benchmarks/bench_false_alarms.py --attacks tracing [--repeats 100]
+    python tests/benchmarks/bench_false_alarms.py --copies 0.05 --rows 500 --limit [--repeats 400]
 
 Real, synthetic and holdout rows are three independent samples (`tests/unit/attacks/kinds_of_tables.py`), so that
 whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
 alarm is missed. A table is accused where a privacy check of the report fails and is not minor, or an attack surely
 gains as much; what is told besides (any gain that is sure, however small, and checks that are minor) counts as a false
-alarm and as no power. `--attacks` runs the named attacks alone. Resumable with --out: one file a table. Prints a JSON
-line for each kind: of how many tables something was told, how many were accused, and by what.
+alarm and as no power. `--attacks` runs the named attacks alone. `--limit` says what could be found at all: the power
+of the likelihood ratio of copies to none, at 5 % and for nothing else, by one who knows the true probability of each
+row (Neyman and Pearson 1933: no test has more), of two kinds of table for which it is a simple product. Resumable with
+--out: one file a table. Prints a JSON line for each kind: of how many tables something was told, how many were accused,
+and by what.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.stats import poisson
 
 from raysynth.attacks.attack import Attack
 from raysynth.attacks.registry import new_attack
@@ -63,7 +69,9 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--attacks", default="", help="names; the figures of the report are then left out")
     parser.add_argument("--out", help="folder of a resumable run")
-    for figure in judged(parser.parse_args()):
+    parser.add_argument("--limit", action="store_true", help="the power of one who knows the population")
+    options = parser.parse_args()
+    for figure in limits(options) if options.limit else judged(options):
         print(json.dumps(figure), flush=True)
 
 
@@ -87,6 +95,34 @@ def judged(options: Any) -> Iterator[dict[str, Any]]:
         yield {"kind": kind, "tables": len(found), "told": told, "accused": accused, "by": by, "meets": meets}
     demanded = f"accused: at least {POWER:.0%}" if options.copies else f"told: at most {FALSE_ALARMS:.0%}"
     yield {"verdict": "PASSED" if not missed else "MISSED", "demanded": demanded, "missed": missed}
+
+
+def limits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A line for each kind whose probabilities are known."""
+    for kind, chance in (("whole_numbers", chance_of_whole_numbers), ("categories", chance_of_categories)):
+        ratios: dict[bool, list[float]] = {False: [], True: []}
+        for repeat in range(options.repeats):
+            real, fresh, _ = three_samples(kind, (options.rows, options.rows, 1), 50_000 + repeat)
+            for copied, rows in ((False, fresh), (True, with_copies(fresh, real, options.copies, repeat))):
+                equal = pd.MultiIndex.from_frame(real).value_counts().reindex(pd.MultiIndex.from_frame(rows)).fillna(0)
+                times = equal.to_numpy() / len(real) / chance(rows)
+                ratios[copied].append(float(np.log1p(options.copies * (times - 1)).sum()))
+        power = float(np.mean(np.array(ratios[True]) > np.quantile(ratios[False], 1 - FALSE_ALARMS)))
+        yield {"kind": kind, "tables": options.repeats, "power of one who knows the population": round(power, 3)}
+
+
+def chance_of_whole_numbers(rows: pd.DataFrame) -> np.ndarray:
+    """Probability of each row of `kinds_of_tables.whole_numbers`."""
+    gain = rows["gain"].to_numpy()
+    below, above = (1 - np.exp(-np.maximum(gain + half, 0) / 4000) for half in (-50, 50))
+    return poisson.pmf(rows["visits"], 2) * (0.2 * (above - below) + np.where(gain == 0, 0.8, 0)) / 72
+
+
+def chance_of_categories(rows: pd.DataFrame) -> np.ndarray:
+    """Probability of each row of `kinds_of_tables.categories`."""
+    group = rows["group"].map({"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}).to_numpy()
+    same = np.where(rows["group"] == rows["other"], 0.6, 0) + 0.4 / 4
+    return np.asarray(group * same * np.where(rows["member"], 0.3, 0.7) / 5)
 
 
 def one_table(

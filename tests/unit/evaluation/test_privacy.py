@@ -11,10 +11,11 @@ import pytest
 from raysynth.comparison.intervals import share
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest, nearest_without
 from raysynth.comparison.pairing import pair_tables
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, chance_equals
 from raysynth.evaluation import privacy_risk_score
 from raysynth.evaluation.evaluate import read_rows
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
+from tests.unit.attacks.kinds_of_tables import three_samples, with_copies
 
 
 def rows_of(real: pd.DataFrame, synthetic: pd.DataFrame, holdout: pd.DataFrame | None = None) -> dict[str, Rows]:
@@ -126,3 +127,25 @@ def test_wilson_interval_of_a_share() -> None:
     found = share(0, 10)
     assert (found.value, found.low) == (0, pytest.approx(0))
     assert found.high == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_rows_expected_by_chance_are_the_products_of_what_columns_have() -> None:
+    rng = np.random.default_rng(0)
+    real = pd.DataFrame(
+        {"a": rng.choice(list("xyz"), 60), "n": np.where(rng.random(60) < 0.2, np.nan, rng.integers(0, 4, 60))}
+    )
+    rows = rows_of(real, real.iloc[:20])
+    share_of = [real[c].map(real[c].value_counts(dropna=False, normalize=True)).to_numpy() for c in real]
+    np.testing.assert_allclose(chance_equals(rows["synthetic"], rows["real"]), (60 * share_of[0] * share_of[1])[:20])
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("copied", [False, True])
+def test_copies_of_rare_rows_show_among_rows_that_many_have(copied: bool) -> None:
+    """Of 2,000 rows of which most have equals, 100 copies of any rows; fresh rows fail a correct build in 1 % of cases
+    at most, and these three tables do not."""
+    for seed in range(3):
+        real, made, held = three_samples("whole_numbers", (2_000, 2_000, 4_000), seed)
+        made = with_copies(made, real, 0.05, seed) if copied else made
+        check = figures(real, made, held).check("exact_copies")
+        assert check.passed is not copied
