@@ -181,6 +181,30 @@ def test_a_calendar_is_what_rows_keep_to() -> None:
     assert found_of(day[:190], rare=5) is not None
 
 
+def random_times(grid: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Any points of a grid in 400 years, as microseconds."""
+    if grid == "any":
+        return rng.integers(0, 400 * 365 * 86_400, n) * 10**6 + rng.integers(1, 10**6, n)
+    if grid.endswith(" s"):
+        size = int(grid.removesuffix(" s"))
+        return rng.integers(0, 400 * 365 * 86_400 // size, n) * size * 10**6
+    unit, each = {"year": ("Y", 1), "quarter": ("M", 3), "month": ("M", 1), "day": ("D", 1)}[grid]
+    size = {"Y": 400, "M": 400 * 12 // each, "D": 400 * 365}[unit]
+    return (rng.integers(0, size, n) * each).astype(f"datetime64[{unit}]").astype("datetime64[us]").astype(np.int64)
+
+
+@pytest.mark.parametrize("grid", range(1, len(GRIDS)))
+def test_points_that_lie_on_a_coarser_grid_by_chance_are_not_of_it(grid: int) -> None:
+    """Three of ten times are on a coarse grid, the others anywhere on the next finer one: within five errors."""
+    rng, n = np.random.default_rng(grid), 100_000
+    coarse, fine = random_times(GRIDS[grid - 1], 3 * n // 10, rng), random_times(GRIDS[grid], 7 * n // 10, rng)
+    counts = CalendarCounts(MICRO)
+    counts.update(np.concatenate([coarse, fine]), None)
+    found = value_of(lambda: calendar_of(counts, NONE, NONE.astype(float), 1.0, 5))
+    assert found is not None
+    assert found.shares[[grid - 1, grid]] == pytest.approx([0.3, 0.7], abs=5 * (0.25 / n) ** 0.5)
+
+
 @pytest.mark.parametrize(("rows", "rare", "survives"), [(5, 5, False), (6, 5, True), (6, 7, False)])
 def test_a_weekday_of_fewer_rows_than_are_protected_does_not_survive(rows: int, rare: int, survives: bool) -> None:
     """Nor one of less than a tenth of what it has by chance: of 354 rows 5.06."""
