@@ -101,9 +101,7 @@ class _Asked:
             index = model.encoder.names.index(name)
             encoder = model.encoder.columns[index]
             given[name] = _array(encoder, [v[name] for v in values]).take(pa.array(row_N))
-            # a column that is made anew can be asked to be missing only: its code 1
-            is_modelled = isinstance(encoder, (NumericEncoder, CategoricalEncoder))
-            codes_NC[:, index] = encoder.encode(given[name])[0] if is_modelled else 1
+            codes_NC[:, index] = encoder.encode(given[name])[0]
         seen: dict[tuple[Any, ...], int] = {}
         alike = [seen.setdefault(tuple(v[n] for n in known), len(seen)) for v in values]
         computed = {n: _comparable([v[n] for v in values])[row_N] for n in names if n not in known}
@@ -175,10 +173,9 @@ def _array(encoder: ColumnEncoder, values: list[Any]) -> pa.Array:
         missing = np.array([v is None for v in values])
         places = [encoder.distribution.low[0] if v is None else encoder.place(v) for v in values]
         return encoder.to_arrow(np.array(places), missing)
-    if isinstance(encoder, CategoricalEncoder):
-        array = pa.array(values, encoder.dtype)
-        return array.dictionary_encode() if pa.types.is_string(encoder.dtype) else array
-    return pa.array([v is not None for v in values])  # of a regenerated column: whether a value is there
+    assert isinstance(encoder, CategoricalEncoder), "what is made anew cannot be asked for (`parse_conditions`)"
+    array = pa.array(values, encoder.dtype)
+    return array.dictionary_encode() if pa.types.is_string(encoder.dtype) else array
 
 
 def _same(left: pa.Array | pa.ChunkedArray, right: pa.Array) -> np.ndarray:
