@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.encoding.block import PresenceEncoder
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder
@@ -75,7 +76,7 @@ class ColumnCondition:
         if isinstance(encoder, CategoricalEncoder):
             allowed = set(self.values or ())
             weights = encoder.condition_weights(allowed.__contains__)
-        elif self.missing:
+        elif self.missing or isinstance(encoder, PresenceEncoder):  # none is asked for of the latter
             weights = np.zeros(encoder.cardinality)
         elif self.spans:
             weights = np.sum([encoder.condition_weights(span) for span in self.spans], axis=0)
