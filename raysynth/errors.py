@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class RaysynthError(Exception):
     """Base of every error that raysynth raises on purpose."""
@@ -49,3 +51,14 @@ class ClusterError(RaysynthError):
 
 class TrainingError(RaysynthError):
     """Training could not go on, for example because the loss is no longer finite."""
+
+
+def first_line(error: BaseException) -> str:
+    """Of its message; the name of its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def listed(words: Iterable[str], most: int = 8) -> str:
+    """Words with commas between them, up to `most`, and how many more there are."""
+    known = list(words)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")

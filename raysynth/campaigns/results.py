@@ -22,6 +22,7 @@ from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 from raysynth.evaluation.attacks import ROC_SIZE
 from raysynth.evaluation.charts import line_path
 from raysynth.evaluation.page import page_heading, write_page
+from raysynth.evaluation.plain import plain
 from raysynth.evaluation.section import Section, section_body
 from raysynth.files.notebook import html_table
 
@@ -206,8 +207,8 @@ class CampaignResults:
         """Plan, table, risk by record and failures as plain JSON values."""
         return {
             "plan": {**self.plan.record(), "n_models": self.plan.n_models},
-            "games": _plain(self.to_frame()),
-            "records": _plain(self.per_record()),
+            "games": plain(self.to_frame().to_dict("records")),
+            "records": plain(self.per_record().to_dict("records")),
             "failures": dict(self.failures),
             "seconds": round(self.seconds, 3),
         }
@@ -239,7 +240,21 @@ class CampaignResults:
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML file to `path`: table, ROC curves and the risk of each record."""
-        write_report(self, path)
+        games = self.games
+        budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
+        told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}, delta {self.plan.delta:.2g}" for e in budgets)
+        head = page_heading(
+            "Attack campaign",
+            table=self.source,
+            method=", ".join(sorted({g.method for g in games})),
+            guarantee=told,
+            rows=f"{max((len(g.targets_T) for g in games), default=0):,} target records",
+            more=[
+                ("Models of each", f"{max((len(g.models_S) for g in games), default=0):,}"),
+                ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+            ],
+        )
+        write_page(path, head, [campaign_section(self)], campaign_purposes(self.to_frame().to_dict("records")))
 
     generate_report = write_report  # as all results
 
@@ -299,14 +314,6 @@ def _spread(name: str, found: Estimate) -> dict[str, float]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a frame with None for what is undefined."""
-    return [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        for row in frame.to_dict("records")
-    ]
-
-
 _RECORDS = 40
 
 
@@ -328,25 +335,6 @@ def campaign_section(results: CampaignResults) -> Section:
         plan=results.plan,
     )
     return Section("campaign", "Attack campaign", body)
-
-
-def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None:
-    """One self-contained HTML file; raises `StorageError`."""
-    games = results.games
-    budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
-    told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}, delta {results.plan.delta:.2g}" for e in budgets)
-    head = page_heading(
-        "Attack campaign",
-        table=results.source,
-        method=", ".join(sorted({g.method for g in games})),
-        guarantee=told,
-        rows=f"{max((len(g.targets_T) for g in games), default=0):,} target records",
-        more=[
-            ("Models of each", f"{max((len(g.models_S) for g in games), default=0):,}"),
-            ("Attacks", ", ".join(sorted({g.attack for g in games}))),
-        ],
-    )
-    write_page(path, head, [campaign_section(results)], campaign_purposes(results.to_frame().to_dict("records")))
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

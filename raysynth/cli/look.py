@@ -10,7 +10,7 @@ import typer
 from raysynth.cli.application import Csv, command
 from raysynth.cli.database import look_database, means_database, refuse
 from raysynth.cli.steps import Outcome, check_output, read_as
-from raysynth.errors import ParameterError
+from raysynth.errors import ParameterError, listed
 
 if TYPE_CHECKING:
     from raysynth.evaluation.decision import Purpose
@@ -97,16 +97,13 @@ def readiness(found: Findings, following: str) -> Purpose:
 
     name, refused = "Ready to be learned?", [c.column.name for c in found.columns if c.is_refused]
     if refused:
-        reason = f"A fit refuses infinite values; they stand in {_listed(refused)}."
+        reason = f"A fit refuses infinite values; they stand in {listed(map(repr, refused), 5)}."
         return Purpose(name, "no", "bad", reason, "Replace them in the table by numbers or by nothing, and look again.")
     if open_ := [c.column.name for c in found.columns if c.advice]:
-        reason = f"{len(open_)} of {len(found.columns)} columns have something to decide: {_listed(open_)}."
+        reason = (
+            f"{len(open_)} of {len(found.columns)} columns have something to decide: {listed(map(repr, open_), 5)}."
+        )
         step = f"Decide what the last column of the table asks, in the schema file or in the table; then: {following}"
         return Purpose(name, "with care", "fair", reason, step)
     reason = "Nothing is to be decided, where each column is taken for the right kind."
     return Purpose(name, "yes", "good", reason, f"Read the kinds below; then: {following}")
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"'{name}'" for name in names[:most]) + more

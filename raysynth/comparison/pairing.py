@@ -15,7 +15,7 @@ from raysynth.comparison.coding import Marginal, microseconds
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.errors import DataError, ParameterError
+from raysynth.errors import DataError, ParameterError, listed
 from raysynth.fitting.persons import divided_by
 from raysynth.kinds.arrow_text import held
 from raysynth.kinds.registry import kind_held
@@ -24,6 +24,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.key_order import with_keys_in_order
+from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
 
@@ -72,7 +73,7 @@ class Tables:
         tables = [t.schema for t in (self.real, self.synthetic, self.holdout) if t is not None]
         known = with_keys_in_order(self.real, replace(self.schema, entity=self.entity), self.real_statistics)
         names = [c.name for c in known.columns if c.in_order and c.name not in self.compared]
-        return [n for n in names if all(_is_number(t.field(n).type) for t in tables)]
+        return [n for n in names if all(is_numeric(t.field(n).type) for t in tables)]
 
     def marginals(self) -> dict[str, tuple[Marginal, Marginal]]:
         """Released statistics of each compared column, real and synthetic; times in microseconds."""
@@ -212,8 +213,8 @@ def _check_same_columns(real: Table, other: Table, label: str) -> None:
     missing = [n for n in real.names if n not in other.names]
     extra = [n for n in other.names if n not in real.names]
     if missing or extra:
-        found = [f"lacks {_quoted(missing)}"] if missing else []
-        found += [f"has {_quoted(extra)}, which the real table lacks"] if extra else []
+        found = [f"lacks {listed(map(repr, missing))}"] if missing else []
+        found += [f"has {listed(map(repr, extra))}, which the real table lacks"] if extra else []
         raise DataError(f"the {label} table {' and '.join(found)}; give all tables the same columns")
 
 
@@ -222,7 +223,7 @@ def _check_kinds(result: Tables, tables: list[Table]) -> None:
         kind = result.kinds[name]
         for label, table in zip(LABELS, tables, strict=False):
             dtype = table.schema.field(name).type
-            if kind.is_numeric and not (_is_number(dtype) or pt.is_null(dtype) or pt.is_boolean(dtype)):
+            if kind.is_numeric and not (is_numeric(dtype) or pt.is_null(dtype) or pt.is_boolean(dtype)):
                 held = "text" if is_text(dtype) else str(dtype)
                 raise DataError(
                     f"column '{name}' is {kind} in the real table but {held} in the {label} table; "
@@ -240,9 +241,11 @@ def _listed(
     """Kinds by the user's lists; times stay times, and a column without any value is of no importance."""
     for names in (categorical, continuous):
         if unknown := [n for n in names or () if n not in real.names]:
-            raise ParameterError(f"column '{unknown[0]}' is listed, but the tables have: {_quoted(list(real.names))}")
-    listed = {*(categorical or ()), *(continuous or ()), *(schema.names if schema is not None else ())}
-    empty = [n for n, c in statistics.columns.items() if c.missing == statistics.n_rows and n not in listed]
+            raise ParameterError(
+                f"column '{unknown[0]}' is listed, but the tables have: {listed(map(repr, real.names))}"
+            )
+    known = {*(categorical or ()), *(continuous or ()), *(schema.names if schema is not None else ())}
+    empty = [n for n, c in statistics.columns.items() if c.missing == statistics.n_rows and n not in known]
     times = [n for n in continuous or () if pt.is_temporal(real.schema.field(n).type)]
     return {
         Kind.CATEGORICAL: [*(categorical or ()), *empty],
@@ -252,7 +255,7 @@ def _listed(
 
 def _marginal(statistics: TableStatistics, name: str, kind: Kind) -> Marginal:
     column = statistics.columns[name]
-    if kind.is_discrete or not _is_number(column.type):
+    if kind.is_discrete or not is_numeric(column.type):
         return column.categories().value if kind.is_discrete else _no_numbers(column.missing)
     found, unit = column.distribution().value, microseconds(column.type)
     if unit == 1.0:
@@ -271,13 +274,4 @@ def _kind_of_constant(real: Table, name: str) -> Kind:
     dtype = real.schema.field(name).type
     if (by_type := kind_held(held(dtype))) is not None:
         return by_type
-    return Kind.CONTINUOUS if _is_number(dtype) else Kind.CATEGORICAL
-
-
-def _is_number(dtype: Any) -> bool:
-    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype) or pt.is_temporal(dtype))
-
-
-def _quoted(names: list[str]) -> str:
-    shown = ", ".join(f"'{n}'" for n in names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return Kind.CONTINUOUS if is_numeric(dtype) else Kind.CATEGORICAL

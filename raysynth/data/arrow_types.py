@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.total_cast import total_cast
-from raysynth.errors import DataError
+from raysynth.errors import DataError, first_line
 from raysynth.kinds.arrow_text import TEXT as TEXT
 from raysynth.kinds.arrow_text import is_text as is_text
 
@@ -97,7 +97,7 @@ def canonical_array(array: pa.Array, type_: pa.DataType, column: str, *, lenient
                 "example by `value.decode('latin-1')`"
             ) from None
         raise DataError(
-            f"column '{column}': found {array.type} where the table's schema says {type_} ({_first_line(error)}); "
+            f"column '{column}': found {array.type} where the table's schema says {type_} ({first_line(error)}); "
             "make the column one type in every file and block"
         ) from None
 
@@ -165,7 +165,3 @@ def _cure(type_: pa.DataType) -> str:
     if pt.is_time(type_):
         return "turn it into a duration since midnight (timedelta) or text"
     return "turn it into numbers or text, or drop it"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

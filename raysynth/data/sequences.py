@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.errors import DataError, ParameterError, SchemaError
+from raysynth.schema.constraints.values import one_array
 
 LENGTH = "sequence length"  # names of what is modelled beside the user's columns
 SEGMENT, MIN_SEGMENTS = 3, 10  # of `held_back`
@@ -299,7 +300,7 @@ def times_from(start: pa.Array, gap: np.ndarray, lengths: np.ndarray) -> pa.Arra
 
 def numbers_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Times and whole numbers as int64, other numbers as float64; without missing values."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = one_array(column)
     if pa.types.is_date32(array.type):
         array = array.cast(pa.int32())
     whole = pa.types.is_temporal(array.type) or pa.types.is_integer(array.type)
@@ -315,7 +316,7 @@ def from_numbers(numbers: np.ndarray, dtype: pa.DataType) -> pa.Array:
 
 def codes_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """A whole number for each row, the same for equal values (missing ones too), in the order of first appearance."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = one_array(column)
     if pa.types.is_dictionary(array.type):
         codes = pc.fill_null(array.indices, -1).to_numpy(zero_copy_only=False)
         values = codes_of(array.dictionary)  # a dictionary may name a value twice

@@ -17,7 +17,7 @@ from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.page import page_heading, write_page
 from raysynth.evaluation.plain import plain, similarity_to_dict
 from raysynth.evaluation.privacy import Check
-from raysynth.evaluation.section import Section, as_percent, section_body
+from raysynth.evaluation.section import Section, as_percent, line, section_body
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema.relations import DatabaseSchema
 
@@ -170,34 +170,30 @@ class DatabaseEvaluation:
         """The deciding figures as text, one a line."""
         lines = [
             "Evaluation of the synthetic database",
-            _line(
-                "Keys that point somewhere", "not defined" if math.isnan(self.integrity) else f"{self.integrity:.2%}"
-            ),
-            _line("Number of children", str(self.cardinality), "1 is alike; Kolmogorov-Smirnov complement"),
+            line("Keys that point somewhere", "not defined" if math.isnan(self.integrity) else f"{self.integrity:.2%}"),
+            line("Number of children", str(self.cardinality), "1 is alike; Kolmogorov-Smirnov complement"),
             *(
-                _line(f"  {r.relation}", str(r.ks), f"{r.mean_real:.2f} each, now {r.mean_synthetic:.2f}")
+                line(f"  {r.relation}", str(r.ks), f"{r.mean_real:.2f} each, now {r.mean_synthetic:.2f}")
                 for r in self.relations
             ),
-            _line("Columns", str(_mean([t.shapes for t in self.tables])), "1 is alike"),
-            _line("Pairs within a table", str(_mean([t.pairs for t in self.tables]))),
+            line("Columns", str(_mean([t.shapes for t in self.tables])), "1 is alike"),
+            line("Pairs within a table", str(_mean([t.pairs for t in self.tables]))),
         ]
         for hops in sorted({h.hops for h in self.hops}):
             words = "one key" if hops == 1 else f"{hops} keys"
-            lines.append(_line(f"Pairs along {words}", str(self.correlation(hops))))
-        lines.append(
-            _line("Told from real with children (AUC)", str(self.c2st_aggregated), "0.5: cannot be told apart")
-        )
-        lines += [_line(f"  {n}", str(a), _fresh(b)) for n, (a, b) in self.aggregated.items()]
+            lines.append(line(f"Pairs along {words}", str(self.correlation(hops))))
+        lines.append(line("Told from real with children (AUC)", str(self.c2st_aggregated), "0.5: cannot be told apart"))
+        lines += [line(f"  {n}", str(a), _fresh(b)) for n, (a, b) in self.aggregated.items()]
         joined = [h for h in self.hops if h.hops == 1 and not math.isnan(h.told.value)]
-        lines += [_line(f"Told from real, {h.chain}", str(h.told), _fresh(h.told_fresh)) for h in joined]
+        lines += [line(f"Told from real, {h.chain}", str(h.told), _fresh(h.told_fresh)) for h in joined]
         if self.efficacy is not None:
             model = self.efficacy.models[0]
             note = f"{self.efficacy.measure}; trained on real rows {model.real}"
-            lines.append(_line(f"Predicting '{self.efficacy.target}' with children", str(model.synthetic), note))
+            lines.append(line(f"Predicting '{self.efficacy.target}' with children", str(model.synthetic), note))
         if self.copying is not None:
             for c in self.copying.checks:
                 beside = f"{c.in_words}; others' rows {c.baseline:.3f}{c.to_decide and '; '}{c.to_decide}"
-                lines.append(_line(c.title, str(c.figure), beside))
+                lines.append(line(c.title, str(c.figure), beside))
         if self.left_out:
             lines.append(f"  Not compared, since they have one row or none: {', '.join(self.left_out)}")
         if not self.has_holdout:
@@ -333,7 +329,3 @@ def _number(value: float) -> str:
 
 def _fresh(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.value) else f"held-back rows {estimate}"
-
-
-def _line(label: str, value: str, note: str = "") -> str:
-    return f"  {label:<42} {value}" + (f"  ({note})" if note else "")

@@ -16,12 +16,14 @@ from raysynth.comparison.coding import Marginal, text_of
 from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
+from raysynth.errors import listed
 from raysynth.evaluation.measures import cdf
 from raysynth.kinds.arrow_text import RARE_LABEL, plain
 from raysynth.kinds.evidence import Evidence
 from raysynth.kinds.identifier.kind import key_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.schema.columns import Kind
+from raysynth.schema.constraints.values import one_array
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
@@ -199,19 +201,14 @@ def _copied(columns: list[_Found]) -> Diagnostic:
     copied = sorted((c for c in columns if c.is_copied), key=lambda c: -c.equal / c.made)
     by_chance = [c for c in columns if not c.is_copied and c.equal]
     what = "keys that occur in the real table"
-    text = f"{what}: {_listed(copied)}" if copied else f"no more {what} than by chance in {len(columns)} columns"
-    return Diagnostic("Keys not copied", not copied, text + (f"; {_listed(by_chance)}" if by_chance else ""))
-
-
-def _listed(columns: list[_Found]) -> str:
-    more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
-    return ", ".join(c.words for c in columns[:_NAMED]) + more
+    found, as_well = (listed((c.words for c in some), _NAMED) for some in (copied, by_chance))
+    text = f"{what}: {found}" if copied else f"no more {what} than by chance in {len(columns)} columns"
+    return Diagnostic("Keys not copied", not copied, text + (f"; {as_well}" if by_chance else ""))
 
 
 def _texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A column as text, in one piece."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return plain(whole).cast(pa.large_string())
+    return plain(one_array(column)).cast(pa.large_string())
 
 
 def _constraints(tables: Tables) -> list[Diagnostic]:
@@ -240,9 +237,7 @@ def _shares(name: str, shares: dict[str, float], what: str, by_chance: dict[str,
 
 
 def _with_shares(found: dict[str, float]) -> str:
-    named = sorted(found, key=lambda n: -found[n])
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return ", ".join(f"'{n}' ({found[n]:.2%})" for n in named[:_NAMED]) + more
+    return listed((f"'{n}' ({found[n]:.2%})" for n in sorted(found, key=lambda n: -found[n])), _NAMED)
 
 
 def _named(names: list[str], before: str) -> str:

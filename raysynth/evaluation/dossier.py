@@ -19,7 +19,7 @@ from raysynth.attacks.results import AttackResult, AttackResults
 from raysynth.comparison.pairing import check_of_one_table, pair_tables
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
-from raysynth.errors import ParameterError
+from raysynth.errors import ParameterError, listed
 from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.decision import spent_words
 from raysynth.evaluation.page import page_heading
@@ -187,10 +187,10 @@ class Dossier:
             "private edition of this dossier.",
         ]
         if self.others:
-            found.append(f"Columns that are made anew are compared value by value only: {_listed(self.others)}.")
+            found.append(f"Columns that are made anew are compared value by value only: {listed(self.others)}.")
         skipped = list(dict.fromkeys(title for r in self.risks for title in r.not_run))
         if skipped:
-            found.append(f"Not run, since this model or table does not allow it: {_listed(skipped)}.")
+            found.append(f"Not run, since this model or table does not allow it: {listed(skipped)}.")
         return [*found, *(self.notes if edition == "private" else ())]
 
     def summary(self, edition: Edition = "private") -> str:
@@ -388,10 +388,6 @@ def _sampled(looked_at: Mapping[str, int], totals: Mapping[str, int]) -> list[st
         for label, total in totals.items()
         if looked_at[label] < total
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _checked(edition: str) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,14 +29,11 @@ from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.page import heading
 from raysynth.evaluation.plain import results_to_dict
 from raysynth.evaluation.profiles import ANALYST, write_profile
-from raysynth.evaluation.section import Section, environment
+from raysynth.evaluation.section import Section, line, section_body
 from raysynth.evaluation.sequence_comparison import SequenceFigures, sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.files.notebook import Drawing
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
+from raysynth.files.storage import check_replaced, write_atomically
 
 _WORST_PAIRS = 40
 _MAPPED = 100  # columns in the heat maps: more are no longer read, and slow the page
@@ -51,12 +48,9 @@ def write_report(
     sections: Sequence[Section] = (),
 ) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
-    from raysynth.files.storage import atomic_path, check_replaced
-
     check_replaced(path, b"<")
     page = render_report(results, shareable=shareable, sections=sections)
-    with atomic_path(path, private=not shareable) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_atomically(path, page.encode(), private=not shareable)
 
 
 def render_report(results: EvaluationFigures, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
@@ -67,12 +61,12 @@ def render_report(results: EvaluationFigures, *, shareable: bool = False, sectio
     found += [section for name, what in results.measured.items() for section in metrics()[name].sections(what)]
     last_of_each = {s.anchor: s for s in (*found, *results.sections, *sections)}
     shown = [s for s in last_of_each.values() if s.releasable or not shareable]
-    return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
+    return section_body("raysynth.evaluation", "report.html.j2", **_context(results, shareable), sections=shown)
 
 
 def render_card(results: EvaluationFigures) -> str:
     """The deciding figures as a small HTML block."""
-    return _template("card.html.j2").render(cards=cards(results))
+    return section_body("raysynth.evaluation", "card.html.j2", cards=cards(results))
 
 
 NETWORK = "network"  # in model_info: (parent, child) pairs of a learned graph, a figure of the real rows
@@ -194,10 +188,6 @@ def _roc(results: EvaluationFigures) -> str | None:
     return line_path(*results.privacy.roc, size=220.0)
 
 
-def _template(name: str) -> Template:
-    return environment().get_template(name)
-
-
 class EvaluationResults(EvaluationFigures):
     __doc__ = EvaluationFigures.__doc__
 
@@ -260,26 +250,26 @@ class EvaluationResults(EvaluationFigures):
 
 def _lines(results: EvaluationFigures) -> list[str]:
     failed = [d for d in results.diagnostics if not d.passed]
-    lines = [_line("Diagnostics", f"{len(results.diagnostics) - len(failed)} of {len(results.diagnostics)} passed")]
-    lines += [_line(f"  failed: {d.name}", d.detail) for d in failed]
+    lines = [line("Diagnostics", f"{len(results.diagnostics) - len(failed)} of {len(results.diagnostics)} passed")]
+    lines += [line(f"  failed: {d.name}", d.detail) for d in failed]
     if results.similarity is not None:
         lines += _similarity_lines(results.similarity)
     for name, found in results.measured.items():
-        lines += [_line(line.label, line.value, line.note) for line in metrics()[name].lines(found)]
+        lines += [line(line.label, line.value, line.note) for line in metrics()[name].lines(found)]
     if results.sequences is not None:
         lines += _sequence_lines(results.sequences)
     for t in results.efficacy:
         best = max(t.models, key=lambda m: m.real.value)
         figures = f"{best.synthetic.value:.3f} against {best.real.value:.3f} trained on real rows"
         seen = "" if t.held_out else "; test rows may have been seen"
-        lines.append(_line(f"ML efficacy, {t.target}", _text(t.score), f"{best.model}, {t.measure} {figures}{seen}"))
+        lines.append(line(f"ML efficacy, {t.target}", _text(t.score), f"{best.model}, {t.measure} {figures}{seen}"))
     if results.privacy is not None:
-        lines.append(_line("Privacy risk", _text(results.privacy.risk), "0: no leak was found, which proves nothing"))
+        lines.append(line("Privacy risk", _text(results.privacy.risk), "0: no leak was found, which proves nothing"))
         for check in results.privacy.checks:
             verdict = check.in_words.upper() if check.passed is False else check.in_words
             baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
             more = f"; {check.to_decide}" if check.to_decide else ""
-            lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}{more}"))
+            lines.append(line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}{more}"))
     return lines
 
 
@@ -287,26 +277,22 @@ def _similarity_lines(s: Similarity) -> list[str]:
     strong, intervals = sum(p.is_strong for p in s.pairs), s.estimates
     accuracy = {k: f"fresh real rows {fresh:.4f}" for k, (_, fresh) in s.accuracies.items()}
     return [
-        _line("Quality", str(intervals["quality"]), "1 is alike; mean of the next two, as SDMetrics 0.32"),
-        _line("  Column shapes", str(intervals["column_shapes"]), f"mean over {len(s.columns)} columns"),
-        _line("  Column pair trends", str(intervals["column_pair_trends"]), f"mean over {strong} related pairs"),
-        _line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
-        *(_line(f"  {k.title()} accuracy", _text(s.accuracies[k][0]), note) for k, note in accuracy.items()),
+        line("Quality", str(intervals["quality"]), "1 is alike; mean of the next two, as SDMetrics 0.32"),
+        line("  Column shapes", str(intervals["column_shapes"]), f"mean over {len(s.columns)} columns"),
+        line("  Column pair trends", str(intervals["column_pair_trends"]), f"mean over {strong} related pairs"),
+        line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
+        *(line(f"  {k.title()} accuracy", _text(s.accuracies[k][0]), note) for k, note in accuracy.items()),
     ]
 
 
 def _sequence_lines(s: SequenceFigures) -> list[str]:
     real = f"one step ahead, '{s.predicted}'; {s.predictive_real:.4f} trained on real sequences"
     return [
-        _line("Sequences told from real (accuracy)", str(s.accuracy), "0.5: cannot be told apart"),
-        _line("  Predictive score", _text(s.predictive), real),
-        _line("  Autocorrelation difference", _text(s.autocorrelation_difference), "0 is alike"),
-        _line("  Cross-correlation difference", _text(s.cross_correlation_difference), "0 is alike"),
+        line("Sequences told from real (accuracy)", str(s.accuracy), "0.5: cannot be told apart"),
+        line("  Predictive score", _text(s.predictive), real),
+        line("  Autocorrelation difference", _text(s.autocorrelation_difference), "0 is alike"),
+        line("  Cross-correlation difference", _text(s.cross_correlation_difference), "0 is alike"),
     ]
-
-
-def _line(label: str, value: str, note: str = "") -> str:
-    return f"  {label:<42} {value}" + (f"  ({note})" if note else "")
 
 
 def _text(value: float) -> str:

@@ -55,6 +55,11 @@ def as_number(value: float, digits: int = 3) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def line(label: str, value: str, note: str = "") -> str:
+    """A figure in a summary."""
+    return f"  {label:<42} {value}" + (f"  ({note})" if note else "")
+
+
 def format_value(value: float, kind: Kind) -> str:
     """A number, date or duration (both in microseconds) for people."""
     return kind.about.shown(value)

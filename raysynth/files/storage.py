@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from raysynth.errors import ParameterError, RaysynthError, StorageError
+from raysynth.errors import ParameterError, RaysynthError, StorageError, first_line
 from raysynth.files.private_folder import make_folder, private_folder
-from raysynth.files.stores import first_line, open_uri, refusal, replace_object, require_writable, storage_error
+from raysynth.files.stores import open_uri, refusal, replace_object, require_writable, storage_error
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
-from raysynth.errors import ParameterError, StorageError
+from raysynth.errors import ParameterError, StorageError, first_line
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -90,11 +90,6 @@ def _without_keys(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     host, slash, path = rest.partition("?")[0].partition("/")
     return f"{scheme}://{host if scheme.startswith('abfs') else host.rpartition('@')[2]}{slash}{path}"
-
-
-def first_line(error: BaseException) -> str:
-    """Of its message; the name of its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def refusal(error: BaseException, uri: str) -> str:

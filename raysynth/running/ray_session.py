@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from raysynth.errors import ClusterError, RaysynthError
+from raysynth.errors import ClusterError, RaysynthError, first_line
 from raysynth.running.plain_lines import told
 from raysynth.running.progress import progress
 
@@ -48,7 +48,7 @@ def start_ray() -> Any:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         address = os.environ.get("RAY_ADDRESS")
         where = f"the cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-        raise ClusterError(f"cannot reach or start {where} ({_first_line(error)}); check `ray status`") from error
+        raise ClusterError(f"cannot reach or start {where} ({first_line(error)}); check `ray status`") from error
     return ray
 
 
@@ -227,7 +227,7 @@ def user_errors(ray: Any) -> Iterator[None]:
         )
         if isinstance(error, lost):
             raise ClusterError(
-                f"the cluster lost a task more often than {RETRIES} retries allow ({_first_line(error)}); "
+                f"the cluster lost a task more often than {RETRIES} retries allow ({first_line(error)}); "
                 "check its memory and nodes"
             ) from error
         raise
@@ -247,8 +247,3 @@ def _cause(error: BaseException) -> RaysynthError | None:
         else:
             current = current.__cause__ or current.__context__
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -18,10 +18,12 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.kinds.date_text import DateFormat
+from raysynth.kinds.description import Maker
 from raysynth.sampling.completion import completed
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.rules import ConstraintSet
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import from_plain
@@ -29,48 +31,6 @@ from raysynth.statistics.released import from_plain
 CHUNK_ROWS = 65_536
 MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever comes of it
 EFFORT_PER_ROW = 2_000  # further ones for each row that was accepted
-
-
-class Regenerator(Protocol):
-    """Makes the values of a column that no model learns, from the global row index alone."""
-
-    def values(self, row_start: int, n: int, key: int) -> pa.Array:
-        """Values of rows row_start .. row_start + n - 1."""
-        ...
-
-
-class RowRules(Protocol):
-    """A schema's constraints as sampling applies them: columns to compute, rows to reject, rows that must differ."""
-
-    @property
-    def computed(self) -> frozenset[str]:
-        """The user's columns that are computed from others."""
-        ...
-
-    @property
-    def has_unique(self) -> bool:
-        """Whether rows must differ from each other."""
-        ...
-
-    def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
-        """Schema of what is modelled."""
-        ...
-
-    def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
-        """Modelled columns back to the user's columns."""
-        ...
-
-    def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether all constraints hold, shape (N,) bool."""
-        ...
-
-    def used(self, table: pa.Table, rng: np.random.Generator) -> np.ndarray:
-        """For each row that holds whether it is kept: drawn, so that rejection moves no share; shape (N,) bool."""
-        ...
-
-    def hashes(self, table: pa.Table) -> list[np.ndarray]:
-        """For each uniqueness rule a hash of each row, 0 for rows that are free of it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -90,8 +50,8 @@ class SamplingModel:
     generator: Generator
     encoder: TableEncoder
     schema: TableSchema
-    rules: RowRules | None = None
-    regenerators: Mapping[str, Regenerator] = field(default_factory=dict)
+    rules: ConstraintSet | None = None
+    regenerators: Mapping[str, Maker] = field(default_factory=dict)
     key: int = 0
     persons: PersonColumns | None = None
 

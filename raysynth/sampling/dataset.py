@@ -18,7 +18,6 @@ from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.frame import one_torch_thread
 from raysynth.sampling.writer import chunks_of_a_file
-from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -64,14 +63,10 @@ class _Chunks:
 
     def __init__(self, model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> None:
         self.model, self.segments, self.seed = model, segments, seed
-        self.schema = _block_schema(model.schema)
+        # text as text, since few sinks and operations of Ray Data take dictionaries
+        self.schema = pa.schema([pa.field(c.name, c.arrow_type) for c in model.schema.columns])
 
     def __call__(self, chunks: pa.Table) -> Iterator[pa.Table]:
         with one_torch_thread():
             for chunk in chunks.column("id").to_pylist():
                 yield make_chunk(self.model, self.segments, self.seed, chunk).cast(self.schema)
-
-
-def _block_schema(schema: TableSchema) -> pa.Schema:
-    """The user's types: text as text, since few sinks and operations of Ray Data take dictionaries."""
-    return pa.schema([pa.field(c.name, c.arrow_type) for c in schema.columns])

@@ -36,7 +36,7 @@ def with_thinning(model: SamplingModel) -> ConstraintSet | None:
     takes a share of the rows, or where a computed column misses the shares that its rule was released with.
     """
     rules = model.rules
-    if not isinstance(rules, ConstraintSet):
+    if rules is None:
         return None
     if not rules.rejecting and not rules.shares:
         return rules
@@ -72,7 +72,7 @@ def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:
             raise ConstraintError(
                 f"{rule}: combinations are learned by a fit; when rows are drawn, list them, or fit with this rule"
             )
-    rules = model.rules if isinstance(model.rules, ConstraintSet) else ConstraintSet((), schema)
+    rules = model.rules or ConstraintSet((), schema)
     rules = replace(rules, extra=(*rules.extra, *extra))
     rules.validate(schema)
     _check_persons(model, extra, schema)
@@ -114,7 +114,7 @@ def _on(rules: ConstraintSet, rows: pa.Table) -> list[Constraint]:
 def rule_effects(model: SamplingModel) -> list[str]:
     """A line for each rule that rejects rows, by a pilot without conditions; none where all are met by construction."""
     rules = model.rules
-    if not isinstance(rules, ConstraintSet) or not rules.rejecting:
+    if rules is None or not rules.rejecting:
         return []
     rows = next(_pilots(model))
     weight_N = _kept(rules, rows).astype(float)

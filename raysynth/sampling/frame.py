@@ -81,6 +81,9 @@ def one_torch_thread() -> Iterator[None]:
 
 THREADS_PAY = 50_000  # rows
 _EXACT = 2.0**53  # whole numbers up to here are exact as floats
+_WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+_NULLABLE_NAMES = (*_WHOLE, "Float32", "Float64", "boolean")
+_NULLABLE = {pa.type_for_alias(n.lower()): pd.api.types.pandas_dtype(n) for n in _NULLABLE_NAMES}
 
 
 def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
@@ -119,26 +122,14 @@ def _as_sparse(series: pd.Series, fill: str) -> pd.Series:
 
 def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
     column = plain(column) if dtype != "category" else column
-    if dtype in (
-        "Int8",
-        "Int16",
-        "Int32",
-        "Int64",
-        "UInt8",
-        "UInt16",
-        "UInt32",
-        "UInt64",
-        "boolean",
-        "Float32",
-        "Float64",
-    ):
-        return pd.Series(pd.array(column.to_pandas(types_mapper=_nullable), dtype=dtype))
+    if dtype in _NULLABLE_NAMES:
+        return pd.Series(pd.array(column.to_pandas(types_mapper=_NULLABLE.get), dtype=dtype))
     if dtype is not None and dtype.endswith("[pyarrow]"):
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     if dtype == "category" and not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()  # from numbers with missing ones pandas would make float categories
     if column.null_count and pa.types.is_integer(column.type) and (dtype is None or dtype.startswith(("int", "uint"))):
-        return pd.Series(pd.array(column.to_pandas(types_mapper=_nullable)))  # numpy has no missing whole number
+        return pd.Series(pd.array(column.to_pandas(types_mapper=_NULLABLE.get)))  # numpy has no missing whole number
     series = column.to_pandas(integer_object_nulls=dtype == "object")
     if dtype is None or str(series.dtype) == dtype:
         return series
@@ -147,20 +138,3 @@ def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
     if series.isna().any() and dtype.startswith(("int", "uint", "bool")):
         return series  # numpy has no missing value of this type
     return series.astype(dtype)
-
-
-def _nullable(dtype: pa.DataType) -> object | None:
-    names = {
-        pa.int8(): pd.Int8Dtype(),
-        pa.int16(): pd.Int16Dtype(),
-        pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.uint8(): pd.UInt8Dtype(),
-        pa.uint16(): pd.UInt16Dtype(),
-        pa.uint32(): pd.UInt32Dtype(),
-        pa.uint64(): pd.UInt64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-        pa.float32(): pd.Float32Dtype(),
-        pa.float64(): pd.Float64Dtype(),
-    }
-    return names.get(dtype)

@@ -140,7 +140,7 @@ def until_kept(
     Args:
         rows: N of them, drawn once.
         again: other rows in the place of some: places -> rows.
-        rules: `RowRules`. rng: says which rows that hold are used.
+        rules: a `ConstraintSet`. rng: says which rows that hold are used.
 
     Returns:
         (rows, whether each keeps all rules (N,) bool, places of those that after all tries do not or are not used); a

@@ -17,6 +17,7 @@ the cells has k persons itself, or all persons of all of them are known.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -70,12 +71,8 @@ def _mix(h: np.ndarray) -> np.ndarray:
     return result
 
 
-def _no_hashes() -> np.ndarray:
-    return np.empty(0, dtype=np.uint64)
-
-
-def _no_counts() -> np.ndarray:
-    return np.empty(0, dtype=np.int64)
+_no_hashes = partial(np.empty, 0, np.uint64)
+_no_numbers = partial(np.empty, 0, np.int64)
 
 
 @dataclass
@@ -87,7 +84,7 @@ class DistinctSample:
 
     size: int
     hashes: np.ndarray = field(default_factory=_no_hashes)
-    counts: np.ndarray = field(default_factory=_no_counts)
+    counts: np.ndarray = field(default_factory=_no_numbers)
 
     def add(self, hashes: np.ndarray, counts: np.ndarray | None = None) -> None:
         """Add values by their hashes (N,) uint64, each counts (N,) int64 times (None: once); hashes may repeat."""
@@ -130,14 +127,6 @@ class DistinctSample:
 _FEW = 64  # persons that are looked at before all of a range are
 
 
-def _no_cells() -> np.ndarray:
-    return np.empty(0, np.int64)
-
-
-def _nobody() -> np.ndarray:
-    return np.empty(0, np.uint64)
-
-
 @dataclass(frozen=True)
 class Sharers:
     """Pairs of a cell and a person, sorted, at most `most` of each cell.
@@ -149,8 +138,8 @@ class Sharers:
     """
 
     most: int
-    cell: np.ndarray = field(default_factory=_no_cells)
-    person: np.ndarray = field(default_factory=_nobody)
+    cell: np.ndarray = field(default_factory=_no_numbers)
+    person: np.ndarray = field(default_factory=_no_hashes)
 
     def with_rows(self, cell_N: np.ndarray, person_N: np.ndarray) -> Sharers:
         """With the cells and persons of N rows more."""

@@ -24,6 +24,7 @@ from raysynth.data.total_cast import total_cast
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import noised_counts
+from raysynth.errors import listed
 from raysynth.kinds.arrow_text import coded, indices_of, is_text
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -110,7 +111,7 @@ def read_as_text(
     asked = _asked(table, declared, kinds, unit)
     if not asked:
         return None
-    shown = ", ".join(map(repr, asked[:6])) + (f" and {len(asked) - 6} more" if len(asked) > 6 else "")
+    shown = listed(map(repr, asked), 6)
     return (
         f"{what} reads these columns of {table.source} as TEXT, numbers and dates too, since a CSV file stores no "
         f"types: {shown}. Declare them, or release a schema once, schema=raysynth.infer_schema(data, epsilon=0.1), "
@@ -125,7 +126,8 @@ def _asked(
     if not table.is_spelled or (declared is not None and declared.releases is not None):
         return []
     known = {unit, *(n for names in kinds.values() for n in names or ()), *(() if declared is None else declared.names)}
-    return [f.name for f in table.schema if _is_open(f) and f.name not in known]
+    texts = (f for f in table.schema if is_text(f.type) and f.name not in known)
+    return [f.name for f in texts if undeclared(f).kind.is_listed]  # no name says what it holds
 
 
 def released_columns(schema: TableSchema) -> tuple[ColumnSchema, ...]:
@@ -147,11 +149,6 @@ def family_shown(noised: np.ndarray, sigma: float) -> int | None:
         return None
     few_times = noised[_TIME] <= OTHERS * n + SEEN * sigma
     return _DAY if best == _TIME and few_times and noised[_DAY] > noised[_TIME] else best
-
-
-def _is_open(field: pa.Field) -> bool:
-    """Whether neither type nor name says what a column holds."""
-    return is_text(field.type) and undeclared(field).kind.is_listed
 
 
 def _column(name: str, family: int | None) -> ColumnSchema | None:

@@ -21,10 +21,10 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
-from raysynth.statistics.distinct import hash_integers, hash_strings
+from raysynth.statistics.distinct import hash_integers
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
-from raysynth.statistics.persons import found_entity
+from raysynth.statistics.persons import found_entity, value_hashes
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -279,32 +279,12 @@ class _RowHashes:
         """Add the rows of a block."""
         total = np.zeros(batch.num_rows, np.uint64)
         for i, column in enumerate(batch.columns):
-            total = hash_integers((total ^ _hashes(column)).view(np.int64) + i)
+            total = hash_integers((total ^ value_hashes(column)).view(np.int64) + i)
         self.parts.append(total)
 
     def merge(self, other: _RowHashes) -> None:
         """Add the rows of another part."""
         self.parts += other.parts
-
-
-def _hashes(column: pa.Array) -> np.ndarray:
-    """A hash of each value (N,) uint64; of a missing one 1."""
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    if is_text(column.type):
-        known = np.append(hash_strings(column.dictionary), np.uint64(1))
-        result = known[column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)]
-    elif pt.is_null(column.type):
-        result = np.ones(len(column), np.uint64)
-    elif pt.is_decimal(column.type):
-        result = hash_strings(column.cast(pa.string()).fill_null(""))
-    elif pt.is_floating(column.type):
-        values = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
-        result = hash_integers((values + 0.0).view(np.int64))
-    else:
-        values = column.cast(pa.int32()) if pt.is_date32(column.type) else column
-        whole = values.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
-        result = hash_integers(whole)
-    return np.where(missing, np.uint64(1), result)
 
 
 def _duplicates(table: Table) -> int:

@@ -123,8 +123,8 @@ class NumericSummary:
     def update(self, array: pa.Array) -> None:
         """Add the rows of an array of the column's type."""
         values = _present_values(array)
+        self.missing += len(array) - len(values)
         if values.dtype.kind == "f":
-            self.missing += len(array) - len(values)
             is_finite = np.isfinite(values)
             if not is_finite.all():
                 self.n_inf += int(np.count_nonzero(np.isinf(values)))
@@ -132,7 +132,6 @@ class NumericSummary:
                 values = values[is_finite]
             keys = float_keys(values.astype(np.float64, copy=False))
         else:
-            self.missing += len(array) - len(values)
             keys = unsigned_keys(values) if values.dtype == np.uint64 else values
         block = cells_of(keys, self.cells.numbers, self.cells.level)
         if len(block) == 0:

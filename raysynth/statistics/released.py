@@ -42,14 +42,10 @@ def from_integers(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
 
 def from_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
     """The inverse of `to_plain`: Python values as Arrow gives them."""
-    result: list[Any]
-    if pa.types.is_temporal(dtype):
-        result = from_integers(values, dtype)
-    elif pa.types.is_decimal(dtype):
-        result = pa.array(values, type=pa.string()).cast(dtype).to_pylist()
-    else:
-        result = list(values)
-    return result
+    if not pa.types.is_decimal(dtype):
+        return from_integers(values, dtype)
+    decimals: list[Any] = pa.array(values, type=pa.string()).cast(dtype).to_pylist()
+    return decimals
 
 
 T = TypeVar("T")

@@ -116,8 +116,6 @@ def run_choices(
     Raises:
         ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.
     """
-    from ray import tune
-
     from raysynth.running.ray_session import start_ray
 
     at_once = room.at_once(start_ray().cluster_resources())
@@ -143,8 +141,6 @@ def run_choices(
 def _tuner(
     choices: Choices, task: TrialTask, cpus: float, at_once: int, searcher: Searcher | None, stops_early: bool
 ) -> Tuner:
-    from ray import tune
-
     scheduler, where = None, place(task.folder)
     callbacks: list[Callback] = [TrialProgress()]
     if stops_early:
@@ -176,7 +172,6 @@ def _tuner(
 def _trainable(config: dict[str, Any], task: TrialTask, choices: Choices, watched: bool) -> None:
     """One trial in a process of Tune's."""
     import torch
-    from ray import tune
     from threadpoolctl import threadpool_limits
 
     require_shared(task.folder / _MARK)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation.page import Heading, page_heading, table_name
-from raysynth.evaluation.section import environment
+from raysynth.evaluation.section import section_body
 from raysynth.tuning.front import AGAINST, Candidate
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640.0, 340.0, 56.0, 44.0, 14.0, 20.0
@@ -96,22 +96,20 @@ def render_sweep(result: Sweep) -> str:
     """The report as HTML text."""
     found = result.candidates
     methods = sorted({c.setting.method for c in found})
-    return (
-        environment("raysynth.tuning")
-        .get_template("sweep.html.j2")
-        .render(
-            heading=_heading(result),
-            result=result,
-            candidates=found,
-            words=result.explain().splitlines() if found else [],
-            plots=[draw(found, result.front(a), a, methods) for a in AGAINST] if found else [],
-            methods=[(m, MARKS[i % len(MARKS)], i % len(MARKS)) for i, m in enumerate(methods)],
-            size=(WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT),
-            infinity=math.inf,
-            badge=BADGES[result.selection],
-            covers=COVERS[result.selection],
-            front={c.setting for a in AGAINST for c in result.front(a)},
-        )
+    return section_body(
+        "raysynth.tuning",
+        "sweep.html.j2",
+        heading=_heading(result),
+        result=result,
+        candidates=found,
+        words=result.explain().splitlines() if found else [],
+        plots=[draw(found, result.front(a), a, methods) for a in AGAINST] if found else [],
+        methods=[(m, MARKS[i % len(MARKS)], i % len(MARKS)) for i, m in enumerate(methods)],
+        size=(WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT),
+        infinity=math.inf,
+        badge=BADGES[result.selection],
+        covers=COVERS[result.selection],
+        front={c.setting for a in AGAINST for c in result.front(a)},
     )
 
 
@@ -150,7 +148,7 @@ def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, m
                 *(place_x(low) + shift, place_x(high) + shift, MARKS[index % len(MARKS)], index % len(MARKS)),
                 on_front=c in front,
                 label_y=0.0,
-                label=c.setting.label if against == "epsilon" else f"{c.setting.label}, {_budget(c)}",
+                label=c.setting.label if against == "epsilon" else f"{c.setting.label}, {c.setting.budget}",
                 words=_words(c),
             )
         )
@@ -175,10 +173,6 @@ def _labelled(points: list[Point]) -> list[Point]:
             placed.append((left, left + width, y))
         result.append(replace(p, label_y=y))
     return result
-
-
-def _budget(c: Candidate) -> str:
-    return "no epsilon" if math.isinf(c.setting.epsilon) else f"epsilon {c.setting.epsilon:g}"
 
 
 def _epsilon_axis(found: Sequence[Candidate]) -> Any:
@@ -227,4 +221,5 @@ def _bounds(estimate: Estimate) -> tuple[float, float]:
 
 def _words(c: Candidate) -> str:
     n = len(c.results)
-    return f"{c.setting.label}, {_budget(c)}: utility {c.utility}, attack advantage {c.attack}, {n} seed{'s' * (n > 1)}"
+    figures = f"utility {c.utility}, attack advantage {c.attack}, {n} seed{'s' * (n > 1)}"
+    return f"{c.setting.label}, {c.setting.budget}: {figures}"

@@ -120,13 +120,13 @@ class SweepResult:
         covered = self._within_a_guarantee(chosen, min_utility, max_attack)
         lines = [] if covered is None else [_covered_words(covered, self.objective), _attack_words(covered)]
         lines.append(
-            f"Of {len(self.candidates)} settings, {chosen.setting.label} at {_epsilon(chosen)} has the highest mean "
-            f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}."
+            f"Of {len(self.candidates)} settings, {chosen.setting.label} at {chosen.setting.budget} has the highest "
+            f"mean {self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}."
         )
         lines += [_attack_words(chosen)] if covered is None else []
         if (instead := fronts.cheaper(self.candidates, chosen)) is not None:
             lines.append(
-                f"{instead.setting.label} at {_epsilon(instead)} cannot be told from it: it is lower by "
+                f"{instead.setting.label} at {instead.setting.budget} cannot be told from it: it is lower by "
                 f"{chosen.gain_over(instead)}, seed by seed. The smaller epsilon protects better."
             )
         if len(self.candidates) > 1 and not fronts.told_apart(self.candidates):
@@ -231,7 +231,7 @@ def _summary(candidate: fronts.Candidate, best: fronts.Candidate) -> dict[str, A
 
 
 def _name(candidate: fronts.Candidate) -> str:
-    return f"{candidate.setting.label}, {_epsilon(candidate)}"
+    return f"{candidate.setting.label}, {candidate.setting.budget}"
 
 
 def _private_words(chosen: fronts.Candidate) -> str:
@@ -248,30 +248,15 @@ def fit_command(candidate: fronts.Candidate, data: str) -> str:
     setting = candidate.setting
     budget = [] if math.isinf(setting.epsilon) else ["--epsilon", f"{setting.epsilon:g}"]
     given = [w for name, value in setting.parameters for w in ("--set", f"{name}={json.dumps(value)}")]
-    words = [
-        "raysynth",
-        "fit",
-        data or "DATA",
-        "--method",
-        setting.method,
-        *budget,
-        *given,
-        "--model",
-        "model.raysynth",
-    ]
-    return shlex.join(words)
+    options = ["--method", setting.method, *budget, *given, "--model", "model.raysynth"]
+    return shlex.join(["raysynth", "fit", data or "DATA", *options])
 
 
 def _covered_words(candidate: fronts.Candidate, objective: str) -> str:
     return (
-        f"Of the settings with a guarantee, {candidate.setting.label} at {_epsilon(candidate)} is best: {objective} "
-        f"{_over_seeds(candidate.utility, candidate)}."
+        f"Of the settings with a guarantee, {candidate.setting.label} at {candidate.setting.budget} is best: "
+        f"{objective} {_over_seeds(candidate.utility, candidate)}."
     )
-
-
-def _epsilon(candidate: fronts.Candidate) -> str:
-    epsilon = candidate.setting.epsilon
-    return "no epsilon" if math.isinf(epsilon) else f"epsilon {epsilon:g}"
 
 
 def _over_seeds(estimate: Estimate, candidate: fronts.Candidate) -> str:

@@ -42,6 +42,11 @@ class Setting:
         shown = ", ".join(f"{k}={v}" for k, v in self.parameters)
         return f"{self.method} ({shown})" if shown else self.method
 
+    @property
+    def budget(self) -> str:
+        """Its epsilon in words."""
+        return "no epsilon" if math.isinf(self.epsilon) else f"epsilon {self.epsilon:g}"
+
 
 @dataclass(frozen=True)
 class Trial:

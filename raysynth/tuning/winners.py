@@ -48,13 +48,8 @@ def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: F
     """'proxy': the public table, or rows of a Bayesian network that is fitted to the private rows once and kept."""
     if public is not None:
         return public
-    from raysynth.methods.registry import load_synthetic_model, synthesizer_class
+    from raysynth.methods.registry import load_synthetic_model
 
-    if not getattr(synthesizer_class(PROXY_METHOD), "has_differential_privacy", False):
-        raise ParameterError(
-            f"'{PROXY_METHOD}' takes no epsilon in this version, so it cannot make proxy rows; give proxy_data, a "
-            "public table of the same columns"
-        )
     path = folder / _PROXY_FILE
     if path.exists():  # a second fit would be a second release
         model = load_synthetic_model(path)
@@ -110,6 +105,3 @@ def _accepted(setting: Setting, fixed: dict[str, Any]) -> dict[str, Any]:
 
     names = synthesizer_class(setting.method)._parameter_names()
     return {k: v for k, v in fixed.items() if k in names}
-
-
-__all__ = ["Budget", "check_setting", "fitted_winner", "proxy_rows", "trial_winner", "with_joint_ledger"]

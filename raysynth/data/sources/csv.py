@@ -25,7 +25,7 @@ from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_
 from raysynth.data.sources.csv_numbers import ODD_MISSING, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
-from raysynth.errors import DataError, StorageError
+from raysynth.errors import DataError, StorageError, first_line, listed
 from raysynth.schema.table import TableSchema
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
@@ -70,7 +70,7 @@ class CsvFragment(Fragment):
             return _values(column, self.forms[name])
         except pa.ArrowInvalid as error:
             raise DataError(
-                f"'{self.path}', column '{name}': {str(error).splitlines()[0]}; the first rows were "
+                f"'{self.path}', column '{name}': {first_line(error)}; the first rows were "
                 f"{_type_noun(self.forms[name])}. "
                 "Declare its dtype as 'string' in the schema, make the column one type, or convert the file to Parquet"
             ) from None
@@ -377,8 +377,7 @@ def _notes(texts: Sequence[_Texts], forms: Mapping[str, ColumnForm]) -> tuple[st
         for word in sorted({w for t in texts for w in t.words.get(name, ()) if any(map(str.isalpha, w))}):
             where.setdefault(word, []).append(name)
     for word, names in where.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        shown = ", ".join(map(repr, names[:3])) + more
+        shown = listed(map(repr, names), 3)
         notes.append(f"{word!r} is taken for missing in text ({shown}); keep={word} makes it a value")
     return (*texts[0].dialect.notes, *notes)
 
@@ -388,7 +387,7 @@ def _type_noun(form: ColumnForm) -> str:
 
 
 def _unreadable(path: str, error: Exception) -> DataError | StorageError:
-    message = str(error).splitlines()[0]
+    message = first_line(error)
     if isinstance(error, OSError) and error.errno is not None:
         return StorageError(f"cannot read '{path}': {error.strerror or message}")
     if isinstance(error, UnicodeError) or "UTF8" in message or "codec can't" in message:

@@ -14,7 +14,7 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
 from raysynth.data.fragments import RAY_DATASET, Fragment, Table, block_rows, some_columns
-from raysynth.errors import DataError
+from raysynth.errors import DataError, first_line
 
 
 def table_from_dataset(dataset: Any, *, private: bool = False) -> Table:
@@ -71,7 +71,7 @@ class ArrowFragment(Fragment):
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             if all(map(is_lenient, schema)):  # the reader's own text may hold a value
                 raise DataError(f"{_ARROW}: a file cannot be read with the schema of all; mend it") from None
-            raise DataError(f"{_ARROW}: {str(error).splitlines()[0]}; mend the file or leave it out") from error
+            raise DataError(f"{_ARROW}: {first_line(error)}; mend the file or leave it out") from error
 
 
 def table_from_arrow_dataset(dataset: Any, *, private: bool = False) -> Table:

@@ -23,6 +23,7 @@ from pandas.api.types import is_object_dtype, is_scalar
 from raysynth.data.arrow_types import canonical_array, canonical_schema, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import DataError
+from raysynth.schema.constraints.values import one_array
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def array_from_series(series: Any, name: str) -> pa.Array:
         array = pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError) as error:
         raise DataError(_unreadable(series, name, error)) from None
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return one_array(array)
 
 
 def _check_times(values: Any, name: str) -> None:

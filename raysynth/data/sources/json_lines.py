@@ -18,7 +18,7 @@ from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
 from raysynth.data.total_cast import total_cast
-from raysynth.errors import DataError
+from raysynth.errors import DataError, first_line
 
 _BLOCK = 64 << 20  # bytes; a line must fit into one
 
@@ -115,4 +115,4 @@ def _cast_what_fits(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _unreadable(path: str, form: str, error: Exception) -> DataError:
-    return DataError(f"'{path}' is no readable {form} file ({str(error).splitlines()[0]}); write it again")
+    return DataError(f"'{path}' is no readable {form} file ({first_line(error)}); write it again")

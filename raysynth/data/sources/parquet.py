@@ -26,7 +26,7 @@ from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_leni
 from raysynth.data.fragments import Fragment, Table, block_rows, some_columns
 from raysynth.data.sources.formats import Found
 from raysynth.data.sources.partitions import partition_columns
-from raysynth.errors import DataError, StorageError
+from raysynth.errors import DataError, StorageError, first_line
 
 _MOST_PARTS = 4  # of a row group
 _READERS = 16  # footers read at a time; they wait for storage more than for the processor
@@ -264,10 +264,9 @@ def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:
 
 def _unreadable(path: str, error: Exception, *, private: bool = False) -> DataError | StorageError:
     """`private`: without the reader's own text, which may hold a value."""
-    first_line = str(error).splitlines()[0]
     if isinstance(error, OSError) and error.errno is not None:
-        return StorageError(f"cannot read '{path}': {error.strerror or first_line}")
-    why = "" if private else f" ({first_line})"
+        return StorageError(f"cannot read '{path}': {error.strerror or first_line(error)}")
+    why = "" if private else f" ({first_line(error)})"
     return DataError(f"'{path}' is no readable Parquet file{why}; write it again")
 
 
@@ -301,7 +300,7 @@ def read_again(read: Callable[[], Iterator[T]], *, is_local: bool) -> Iterator[T
             pause = None if _lasts(error, is_local) else next(pauses, None)
             if pause is None:
                 raise
-            _logger.warning("a read failed (%s); it is tried again", str(error).splitlines()[0])
+            _logger.warning("a read failed (%s); it is tried again", first_line(error))
             time.sleep(pause)
 
 

@@ -107,7 +107,7 @@ class GanSampler(RowSampler):
 
     def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
         """Logits and values, nothing changed in place; a value's width is not modelled, so it is a fixed one."""
-        net = self._exact
+        net = self.tensors("bias", exact=True)
         raw_ND = input_NI @ net["noise"] + net["bias"]
         if condition_N is not None:
             raw_ND = raw_ND + condition_inputs(condition_N, net["condition"])
@@ -118,16 +118,6 @@ class GanSampler(RowSampler):
         n_values = self.spans.n_values
         values_NV = torch.tanh(hidden[-1][:, :n_values])
         return Decoded(hidden[-1][:, n_values:], values_NV, torch.full_like(values_NV, _LOG_WIDTH))
-
-    @property
-    def _exact(self) -> Mapping[str, Tensor]:
-        """The arrays as float32 whatever the processor, the code bias included."""
-        if "exact" not in self._made:
-            net = {name: torch.from_numpy(np.array(a, np.float32)) for name, a in self.arrays.items()}
-            net["bias"][-self.spans.n_codes :] += torch.from_numpy(self.code_bias_S.astype(np.float32))
-            self._made["exact"] = net
-        made: dict[str, Tensor] = self._made["exact"]
-        return made
 
     def _onward(self, net: Mapping[str, Tensor]) -> list[Tensor]:
         """For each hidden layer its weights to all later layers side by side: one product instead of several."""

@@ -204,35 +204,25 @@ class GroupedGenerator:
         return drawn_NC
 
 
-@dataclass(frozen=True)
-class Grouped:
-    """A table behind an encoder that groups values.
+def group_values(
+    prepared: Prepared, verbose: bool | int, rows_a_value: int = ROWS_A_VALUE, n_groups: int = GROUPS
+) -> tuple[Prepared, TableEncoder, Grouping | None]:
+    """What a method learns from, the encoder of the rows that it then draws, and the groups between them if any.
 
-    Args:
-        prepared: what a method learns from.
-        encoder: rows to the values' own codes, which `grouping` draws in the place of groups.
+    Columns of over 64 values with fewer than `rows_a_value` rows each on average are grouped, into `n_groups` at most;
+    400 rows where there are more values than the schema's `max_categories`: those beyond it, which share a code
+    elsewhere, have one of their own here. Under a budget groups would be chosen by rows: there are none. Which columns
+    were grouped is printed.
     """
-
-    prepared: Prepared
-    encoder: TableEncoder
-    grouping: Grouping
-
-
-def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE, n_groups: int = GROUPS) -> Grouped | None:
-    """The table with the values of columns of many grouped; None where there are none, and under a budget.
-
-    Such are columns of over 64 values with fewer than `rows_a_value` rows each on average, 400 where there are more
-    values than the schema's `max_categories`: those beyond it, which share a code elsewhere, have one of their own
-    here. Under a budget groups would be chosen by rows. Which columns were grouped is printed.
-    """
+    ungrouped = prepared, prepared.encoder, None
     if prepared.privacy is not None or len(prepared.encoder.columns) < 2:
-        return None
+        return ungrouped
     encoder = _with_all_values(prepared)
     pairs = enumerate(zip(encoder.columns, prepared.encoder.columns, strict=True))
     each = {c: rows_a_value if own is column else ROWS_A_VALUE for c, (own, column) in pairs}
     many = [c for c, column in enumerate(encoder.columns) if _is_many(column, prepared.n_rows / each[c])]
     if not many:
-        return None
+        return ungrouped
     fine = replace(prepared, encoder=encoder)
     most_rows = LEARNED_CELLS // len(encoder.columns) // max(1, len(many) // GROUPED_AT_FULL)
     codes_CN = learned_codes(fine, most_rows)
@@ -241,7 +231,9 @@ def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE, n_groups: int 
         _groups(codes_CN, encoder, c, features, n_groups) if c in many else None for c in range(len(encoder.columns))
     ]
     grouping = Grouping(tuple(groups), _shares(groups, encoder))
-    return Grouped(replace(prepared, encoder=grouping.encoder(encoder), shared=None), encoder, grouping)
+    if verbose:
+        print(described(encoder, grouping))
+    return replace(prepared, encoder=grouping.encoder(encoder), shared=None), encoder, grouping
 
 
 def _with_all_values(prepared: Prepared) -> TableEncoder:
@@ -255,22 +247,6 @@ def _with_all_values(prepared: Prepared) -> TableEncoder:
                 schema[column.name], counts, rare_threshold=schema.rare_threshold, max_categories=MOST_VALUES
             )
     return TableEncoder(tuple(columns))
-
-
-def group_values(
-    prepared: Prepared, verbose: bool | int, rows_a_value: int = ROWS_A_VALUE, n_groups: int = GROUPS
-) -> tuple[Prepared, TableEncoder, Grouping | None]:
-    """What a method learns from, the encoder of the rows that it then draws, and the groups between them if any.
-
-    `rows_a_value`: that a column has on average whose values the method learns as they are. `n_groups`: at most, of a
-    column.
-    """
-    found = grouped(prepared, rows_a_value, n_groups)
-    if found is None:
-        return prepared, prepared.encoder, None
-    if verbose:
-        print(described(found.encoder, found.grouping))
-    return found.prepared, found.encoder, found.grouping
 
 
 def described(encoder: TableEncoder, grouping: Grouping) -> str:

@@ -115,18 +115,19 @@ class RowSampler:
         index: SpanIndex = self._made["index"]
         return index
 
-    def tensors(self, last_bias: str) -> dict[str, Tensor]:
+    def tensors(self, last_bias: str, *, exact: bool = False) -> dict[str, Tensor]:
         """The arrays as tensors, with the code bias added to the last layer's bias of the given name.
 
-        Weights that rows are multiplied with are bfloat16 where the processor has instructions for it.
+        Weights that rows are multiplied with are bfloat16 where the processor has instructions for it, unless `exact`.
         """
-        if "tensors" not in self._made:
+        kept = "exact" if exact else "tensors"
+        if kept not in self._made:
             tensors = {name: torch.from_numpy(np.array(a, np.float32)) for name, a in self.arrays.items()}
             tensors[last_bias][-self.spans.n_codes :] += torch.from_numpy(self.code_bias_S.astype(np.float32))
-            if has_bfloat16():
+            if not exact and has_bfloat16():
                 tensors |= {n: w.bfloat16() for n, w in tensors.items() if n == "noise" or n.startswith("skip.")}
-            self._made["tensors"] = tensors
-        made: dict[str, Tensor] = self._made["tensors"]
+            self._made[kept] = tensors
+        made: dict[str, Tensor] = self._made[kept]
         return made
 
     def shared_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
