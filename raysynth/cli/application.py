@@ -25,21 +25,8 @@ from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 
 ORDER = (
-    "fit",
-    "sample",
-    "evaluate",
-    "demo",
-    "attack",
-    "dossier",
-    "submit",
-    "look",
-    "schema",
-    "sweep",
-    "info",
-    "ledger",
-    "audit",
-    "verify",
-    "compare",
+    *("fit", "sample", "evaluate", "demo", "attack", "dossier", "submit", "look", "schema"),
+    *("sweep", "info", "ledger", "audit", "verify", "compare"),
 )
 
 

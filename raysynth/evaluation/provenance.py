@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
 
 
-_LEFT_OUT = (
-    "schema",
-    "verbose",
-    "scaling_config",
-    "run_config",
-    "keep_shards",
-    "odometer",
-)  # objects, and paths that are nobody's business
+# Objects, and paths that are nobody's business.
+_LEFT_OUT = ("schema", "verbose", "scaling_config", "run_config", "keep_shards", "odometer")
 _KINDS = ("categorical_columns", "continuous_columns")
 
 

@@ -54,13 +54,8 @@ SCHEMA = TableSchema(
 
 WITHIN_BUDGET: dict[str, Any] = {"epsilon": EPSILON, "delta": DELTA, "schema": SCHEMA}
 
-NOT_IN_FILES = {
-    "schema",
-    "scaling_config",
-    "run_config",
-    "keep_shards",
-    "odometer",
-}  # how a fit was spread; its schema is `schema_`
+# How a fit was spread; its schema is `schema_`.
+NOT_IN_FILES = {"schema", "scaling_config", "run_config", "keep_shards", "odometer"}
 
 
 def check_synthesizer(cls: type[Synthesizer], **parameters: Any) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from raysynth.training.averaging import copy_all
+
 BACKEND = "inductor"
 CLOSE = 0.05  # of a tensor's length: sums in another order, of TF32's ten digits on a GPU, turn slopes near the kink
 FAINT = 1e-4  # of the length of all results together: a difference that no step notices
@@ -110,9 +112,9 @@ class _Compiled:
         before = [b.clone() for b in self.changed]
         expected = self.plain(*args)
         after = [b.clone() for b in self.changed]
-        _restore(self.changed, before)
+        copy_all(before, self.changed)
         reason = self._fault(args, [*expected, *after])
-        _restore(self.changed, after)
+        copy_all(after, self.changed)
         self._trials -= 1
         if reason is not None:
             self._give_up(reason)
@@ -187,11 +189,6 @@ def _copies(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
     torch._foreach_copy_(made, given)
     copies = iter(made)
     return tuple(None if t is None else next(copies) for t in tensors)
-
-
-def _restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for buffer, value in zip(buffers, values, strict=True):
-        buffer.copy_(value)
 
 
 def _reason(error: Exception) -> str:

@@ -222,9 +222,8 @@ def _without(texts: pa.DictionaryArray, nulls: Sequence[str]) -> tuple[pa.Dictio
         return texts, []
     kept = pc.invert(is_null)
     place = pc.if_else(kept, pc.subtract(pc.cumulative_sum(kept.cast(pa.int32())), 1), None).cast(pa.int32())
-    return pa.DictionaryArray.from_arrays(place.take(texts.indices), known.filter(kept)), known.filter(
-        is_null
-    ).to_pylist()
+    rest = pa.DictionaryArray.from_arrays(place.take(texts.indices), known.filter(kept))
+    return rest, known.filter(is_null).to_pylist()
 
 
 def _parsed(stream: pa.NativeFile, dialect: Dialect) -> pa.Table:

@@ -11,7 +11,9 @@ import codecs
 import csv
 import io
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 
@@ -174,11 +176,10 @@ def _is_western(sample: bytes, found: str) -> bool:
 
 
 def _decoded(head: bytes, encoding: str, is_whole: bool, where: str) -> str:
-    codec = encoding
     try:
         if is_whole:
-            return head.decode(codec)
-        text = codecs.getincrementaldecoder(codec)().decode(head, final=False)
+            return head.decode(encoding)
+        text = codecs.getincrementaldecoder(encoding)().decode(head, final=False)
     except UnicodeError as error:
         raise DataError(
             f"{where} is not written in {encoding} ({error.args[-1] if error.args else error}); "
@@ -219,15 +220,10 @@ def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple
     """The first rows, blank ones left out, and the number of physical lines up to the end of each."""
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quotechar=quote, escapechar=escape)
     rows, lines = [], []
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(reader.line_num)
-            if len(rows) >= _ROWS:
-                break
-    except csv.Error:  # a value beyond the reader's limit: what was read so far tells enough
-        return rows, lines
+    with suppress(csv.Error):  # a value beyond the reader's limit: what was read so far tells enough
+        for row in islice(filter(None, reader), _ROWS):
+            rows.append(row)
+            lines.append(reader.line_num)
     return rows, lines
 
 
@@ -248,10 +244,8 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
     best = max(DELIMITERS, key=fitness)
     if fitness(best)[-1] > 1:
         return best
-    words = _rows_of(text, " ", quote, escape)[0]
-    return (
-        " " if fitness(" ")[0] and all(all(row) for row in words) else ","
-    )  # several spaces in a row divide otherwise
+    is_even = all(all(row) for row in _rows_of(text, " ", quote, escape)[0])  # several spaces in a row divide otherwise
+    return " " if is_even and fitness(" ")[0] else ","
 
 
 def _remarks_before(text: str, quote: str, escape: str | None) -> int:

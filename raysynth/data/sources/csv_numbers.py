@@ -40,31 +40,10 @@ NULL_SPELLINGS = [
     *("NULL", "NaN", "None", "n/a", "nan", "null", r"\N"),
 ]
 ODD_MISSING = {
-    *(
-        "?",
-        ".",
-        "..",
-        "...",
-        "-",
-        "--",
-        "---",
-        "*",
-        ":",
-        "#DIV/0!",
-        "#REF!",
-        "#VALUE!",
-        "#NAME?",
-        "n.a.",
-        "N.A.",
-        "k.A.",
-    ),
-    *("missing", "Missing", "MISSING", "unknown", "Unknown", "UNKNOWN", "unavailable", "undefined", "(null)", "nil"),
-    *(
-        word.format(no)
-        for word in ("{}available", "{}reported", "{}recorded", "{}applicable")
-        for no in ("not ", "Not ")
-    ),
-    *("Not Available", "Not Reported", "Not Applicable", "No data", "no data", "none"),
+    *("?", ".", "..", "...", "-", "--", "---", "*", ":", "#DIV/0!", "#REF!", "#VALUE!", "#NAME?", "n.a.", "N.A."),
+    *("k.A.", "missing", "Missing", "MISSING", "unknown", "Unknown", "UNKNOWN", "unavailable", "undefined"),
+    *("(null)", "nil", "none", "Not Available", "Not Reported", "Not Applicable", "No data", "no data"),
+    *(f"{no} {word}" for word in ("available", "reported", "recorded", "applicable") for no in ("not", "Not")),
 }
 _TRUE, _FALSE = {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
 

@@ -153,12 +153,8 @@ def _files_in(filesystem: pafs.FileSystem, root: str, path: str) -> list[pafs.Fi
 
     Files of another kind are passed over where some have a known ending; where none has one, all are taken.
     """
-    found = []
-    for info in filesystem.get_file_info(pafs.FileSelector(root, recursive=True)):
-        parts = info.path[len(root) :].strip("/").split("/")
-        if info.type != pafs.FileType.File or any(p.startswith((".", "_")) for p in parts):
-            continue
-        found.append(info)
+    infos = [i for i in filesystem.get_file_info(pafs.FileSelector(root, recursive=True)) if i.is_file]
+    found = [i for i in infos if not re.search(r"(?:^|/)[._]", i.path[len(root) :].strip("/"))]
     kinds = {name: [f for f in found if f.path.lower().endswith(known.endings)] for name, known in FORMATS.items()}
     kinds["csv"] = [f for f in kinds["csv"] if not _is_remark(f.path)]
     kinds["unnamed"] = [f for f in found if "." not in os.path.basename(f.path)]

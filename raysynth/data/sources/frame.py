@@ -196,8 +196,8 @@ def _unreadable(series: Any, name: str, error: Exception) -> str:
         return f"column '{name}' holds whole numbers beyond 64 bits; turn it into float or text"
     held = found[0] if found else str(series.dtype)
     if held == "Interval":
-        held, cure = "intervals", _CURES["IntervalDtype"].format(name)
-        return f"column '{name}' holds values of type {held}, which cannot be modelled; {cure}"
+        cure = _CURES["IntervalDtype"].format(name)
+        return f"column '{name}' holds values of type intervals, which cannot be modelled; {cure}"
     return f"column '{name}' holds values of type {held}, which cannot be modelled; turn it into numbers or text"
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -172,10 +171,8 @@ def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str], *, may_lac
 
 def promoted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table with the types of `common_schema`, columns that it lacks missing."""
-    columns = [
-        table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
-        for f in schema
-    ]
+    own, n = table.column_names, table.num_rows
+    columns = [table.column(f.name).cast(f.type) if f.name in own else pa.nulls(n, f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -220,7 +217,7 @@ def _cut(groups: Sequence[tuple[str, int, int]], rows: int) -> Iterator[tuple[st
             yield path, group, n, None
             continue
         ends = [n * i // parts for i in range(parts + 1)]
-        yield from ((path, group, high - low, low) for low, high in pairwise(ends))
+        yield from ((path, group, high - low, low) for low, high in itertools.pairwise(ends))
 
 
 def _grouped(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -141,10 +141,8 @@ def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Arra
         return pa.array(values, pa.float64() if float in types else pa.int64())
     text = pa.array([None if v is None else str(v) for v in values], pa.string())
     if declared.startswith(_TIMES):
-        try:
+        with suppress(pa.ArrowInvalid):  # another form of date: recognised, or not, like any text
             return text.cast(pa.date32() if declared == "DATE" else pa.timestamp("us"))
-        except pa.ArrowInvalid:  # another form of date: recognised, or not, like any text
-            return text
     return text
 
 

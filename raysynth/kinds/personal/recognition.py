@@ -76,16 +76,8 @@ _PUBLIC_LIFE = re.compile(
     r"|celebrity|regisseur|realisateur|compositeur)s?\b"
 )
 _PHRASES = {
-    "first_name": {
-        "first name",
-        "firstname",
-        "fname",
-        "given name",
-        "givenname",
-        "forename",
-        "middle name",
-        "primeiro nome",
-    },
+    "first_name": {"first name", "firstname", "fname", "given name", "givenname", "forename", "middle name"}
+    | {"primeiro nome"},
     "last_name": {"last name", "lastname", "lname", "surname", "sur name", "family name", "maiden name"},
     "user_name": {"user name", "username", "login", "login name", "nickname", "nick name", "screen name"},
     "name": {"name", "full name", "fullname", "legal name", "complete name", "user full name"},
