@@ -150,8 +150,7 @@ class Calendar:
             day, _ = split(shown, self.type)
             month = months_of(day + shift) // step * step
             return tuple(joined(first_days(m) - shift, zero, self.type) for m in (month, month + step))  # type: ignore[return-value]
-        day_length = 1 if pa.types.is_date32(self.type) else 86_400 * per_second(self.type)
-        size = day_length if kind == _DAY else CLOCK[kind - _DAY - 1] * per_second(self.type)
+        size = _day_length(self.type) if kind == _DAY else CLOCK[kind - _DAY - 1] * per_second(self.type)
         below = shown // size * size
         return below, np.where(below == shown, below, below + size)
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.errors import DataError, ModelFileError, SchemaError
+from raysynth.encoding.numbers import inconsistent
+from raysynth.errors import DataError, SchemaError
 from raysynth.kinds.arrow_text import RARE_LABEL, indices_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import CategoryCounts, from_plain, to_plain
@@ -132,9 +133,7 @@ class CategoricalEncoder:
         fits = self.shares.shape == (self.cardinality,) and len(tail) == len(self.tail_values)
         fits = fits and all(len(set(listed)) == len(listed) for listed in (self.values, self.tail_values))
         if not fits or self.cardinality > MOST_VALUES + 2 or not _are_shares(self.shares) or not _are_shares(tail):
-            raise ModelFileError(
-                f"the encoder of column '{self.name}' in the model file is inconsistent; refit the model"
-            )
+            raise inconsistent(self.name)
         return self
 
     @classmethod

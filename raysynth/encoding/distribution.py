@@ -61,6 +61,11 @@ class SmoothDistribution:
         return total / total[-1]
 
     @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Ranks of the left edges, ends and shares of the cells, as the compiled loops take them."""
+        return self.cumulative, self.low, self.high, self.share
+
+    @property
     def boundaries(self) -> np.ndarray:
         """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one.
 
@@ -110,7 +115,7 @@ class SmoothDistribution:
         if len(rank) >= MANY:
             from raysynth.encoding.quantiles import quantiles
 
-            return quantiles(rank, self)
+            return quantiles(rank, self.arrays)
         cumulative = self.cumulative
         cell = np.searchsorted(cumulative[1:-1], rank, side="right")
         inside = (rank - cumulative[cell]) / np.maximum(self.share[cell], 1e-300)

@@ -88,7 +88,7 @@ class BinEncoder(NumericEncoder):
         if len(codes) >= MANY:
             from raysynth.encoding.quantiles import drawn
 
-            return drawn(codes, fixed, is_spread, self.ranks, rng, cells)
+            return drawn(codes, fixed, is_spread, self.ranks, rng, cells.arrays)
         x: np.ndarray = fixed[codes]
         spread = np.flatnonzero(is_spread[codes])
         if len(spread):

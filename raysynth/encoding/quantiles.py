@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,34 +11,15 @@ from raysynth.running.compiled import compiled
 MOST_GUIDES = 4096
 
 
-class Cells(Protocol):
-    """What is read of a `SmoothDistribution`."""
-
-    @property
-    def low(self) -> np.ndarray:
-        """Lower ends, ascending (cells,)."""
-
-    @property
-    def high(self) -> np.ndarray:
-        """Upper ends (cells,)."""
-
-    @property
-    def share(self) -> np.ndarray:
-        """Share of the rows (cells,)."""
-
-    @property
-    def cumulative(self) -> np.ndarray:
-        """Rank of the left edge of each cell, and 1 (cells + 1,)."""
-
-
-def quantiles(rank_N: np.ndarray, cells: Cells) -> np.ndarray:
+def quantiles(rank_N: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
     """What `SmoothDistribution.quantile` gives, bit by bit: the cell of a rank is looked for where it should be.
 
     Args:
         rank_N: in [0, 1].
+        arrays: of the distribution (`SmoothDistribution.arrays`).
     """
     found_N = np.empty(len(rank_N))
-    _values(found_N, rank_N, *_tables(cells))
+    _values(found_N, rank_N, *arrays, _guide(*arrays))
     return found_N
 
 
@@ -48,7 +29,7 @@ def drawn(
     is_spread: np.ndarray,
     ranks: np.ndarray,
     rng: np.random.Generator,
-    cells: Cells,
+    arrays: Sequence[np.ndarray],
 ) -> np.ndarray:
     """A value for each code (N,): its fixed one, or one at a random rank between those of the code and the next.
 
@@ -60,9 +41,7 @@ def drawn(
     n_spread = int(np.bincount(codes_N, minlength=len(is_spread)) @ is_spread)
     found_N, rank_N, at_N = fixed[codes_N], rng.random(n_spread), np.empty(n_spread, np.int64)
     _ranked(codes_N, is_spread, ranks, rank_N, at_N)
-    values_N = np.empty(n_spread)
-    _values(values_N, rank_N, *_tables(cells))
-    found_N[at_N] = values_N
+    found_N[at_N] = quantiles(rank_N, arrays)
     return found_N
 
 
@@ -75,11 +54,10 @@ def searched(edges: np.ndarray, x_N: np.ndarray) -> np.ndarray:
     return at_N
 
 
-def _tables(cells: Cells) -> tuple[np.ndarray, ...]:
-    """Arrays that `_values` reads: ranks, ends and shares of the cells, and the cells at ranks of even distance."""
-    cumulative, n_guides = cells.cumulative, min(2 * len(cells.share), MOST_GUIDES)
-    guide = np.searchsorted(cumulative[1:-1], np.arange(n_guides) / n_guides, side="right")
-    return cumulative, cells.low, cells.high, cells.share, guide
+def _guide(cumulative: np.ndarray, low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The cells at ranks of even distance."""
+    n_guides = min(2 * len(share), MOST_GUIDES)
+    return np.searchsorted(cumulative[1:-1], np.arange(n_guides) / n_guides, side="right")
 
 
 @compiled

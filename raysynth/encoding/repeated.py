@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.distribution import smooth
+from raysynth.kinds.description import Maker
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.kinds.permutation import permute
 from raysynth.statistics.released import NumericDistribution
 
 CYCLE = 4096  # persons after whom the same numbers of rows come again, in another order
 _SPREAD = 16  # different numbers of rows that a cell of several is spread over
-
-
-class OneEach(Protocol):
-    """Makes one value for each number (of a row, or of a person)."""
-
-    def values(self, row_start: int, n: int, key: int) -> pa.Array:
-        """Values number row_start .. row_start + n - 1."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,12 +77,12 @@ class RepeatedEncoder:
         entity: name of the column of persons: columns of one entity change together.
     """
 
-    inner: OneEach
+    inner: Maker
     rows_each: RowsEach
     entity: str
 
     def values(self, row_start: int, n: int, key: int) -> pa.Array:
-        """Values of rows row_start to row_start + n - 1, in the column's Arrow type; see `OneEach`.
+        """Values of rows row_start to row_start + n - 1, in the column's Arrow type; see `Maker`.
 
         Raises:
             SchemaError: the column's type has fewer different values than persons are needed.

@@ -314,8 +314,6 @@ def _with_rows(cells: list[Cell], places: list[tuple[float, float]]) -> list[Cel
     rows = np.array([c.rows for c in cells])
     low, high = np.array([c.low for c in cells]), np.array([c.high for c in cells])
     for x, more in places:
-        nearest = (
-            0 if x == -np.inf else len(cells) - 1 if x == np.inf else int(np.argmin(np.maximum(low - x, x - high)))
-        )
+        nearest = len(cells) - 1 if x == np.inf else int(np.argmin(np.maximum(low - x, x - high)))
         rows[nearest] += more
     return [Cell(c.low, c.high, float(n)) for c, n in zip(cells, rows, strict=True)]

@@ -93,16 +93,6 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     return as_declared(table, modelled), modelled, rules
 
 
-class HasEncoderForm(Protocol):
-    """What a method says of its encoder."""
-
-    numeric_encoding: ClassVar[NumericForm]
-
-    def _encoder_options(self) -> dict[str, Any]:
-        """Arguments for `build_encoder` beside the form of the numbers."""
-        ...
-
-
 @dataclass(frozen=True)
 class EncoderForm:
     """The form of the numbers ('bins', 'modes' ...), and `build_encoder`'s options in the order of their names."""
@@ -111,7 +101,7 @@ class EncoderForm:
     options: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, model: HasEncoderForm) -> EncoderForm:
+    def of(cls, model: Method) -> EncoderForm:
         """What a model asks for."""
         return cls(model.numeric_encoding, tuple(sorted(model._encoder_options().items())))
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.gan.network import Conditions, Generator, condition_inputs, own_conditions
 from raysynth.methods.shared.inversion import Decoded
 from raysynth.methods.shared.row_sampler import (
@@ -33,6 +32,7 @@ from raysynth.methods.shared.row_sampler import (
     read_value_maps,
 )
 from raysynth.methods.shared.spans import Spans
+from raysynth.sampling.chunks import Generator as CodeGenerator
 
 DrawConditions = Callable[[int, torch.Generator], Tensor | None]
 
@@ -242,26 +242,16 @@ NEVER = -1e4  # logit of a code that is not the given one: beyond the reach of n
 _DRAWN = 1024  # rows of given columns that fill in what is not known of a row
 
 
-class CodeModel(Protocol):
-    """A model of the given columns alone; its columns are numbered from 0 to Q - 1."""
-
-    def generate(
-        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
-    ) -> EncodedBlock:
-        """n rows of codes from p(codes) * prod weights."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class ConditionalGanSampler(GanSampler):
     """A trained conditional generator.
 
     Args:
-        given: draws the codes of the given columns, `conditions.columns`, in this order.
+        given: draws the codes of the given columns alone, `conditions.columns`, numbered from 0 on in this order.
         shares_K: not used; empty.
     """
 
-    given: CodeModel
+    given: CodeGenerator
 
     @property
     def exact_columns(self) -> frozenset[int]:
@@ -323,7 +313,7 @@ class ConditionalGanSampler(GanSampler):
 
     @classmethod
     def restored(
-        cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, given: CodeModel
+        cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, given: CodeGenerator
     ) -> ConditionalGanSampler:
         """The inverse of `to_state`, with the model of the given columns beside it."""
         return cls(**read_state(meta, arrays), given=given)
