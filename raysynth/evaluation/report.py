@@ -255,7 +255,7 @@ def _lines(results: EvaluationFigures) -> list[str]:
     if results.similarity is not None:
         lines += _similarity_lines(results.similarity)
     for name, found in results.measured.items():
-        lines += [line(line.label, line.value, line.note) for line in metrics()[name].lines(found)]
+        lines += [line(said.label, said.value, said.note) for said in metrics()[name].lines(found)]
     if results.sequences is not None:
         lines += _sequence_lines(results.sequences)
     for t in results.efficacy:
