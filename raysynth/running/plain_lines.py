@@ -63,9 +63,8 @@ class Step:
 
     def share(self) -> float | None:
         """Of the units of this run that are done; None where there is no number of them."""
-        return (
-            (self.done - self.before) / (self.total - self.before) if self.total and self.total > self.before else None
-        )
+        own = (self.total or 0.0) - self.before
+        return (self.done - self.before) / own if self.total and own > 0 else None
 
     def seconds_left(self) -> float | None:
         """Until the end, at the speed so far; None where nothing is known.

@@ -217,16 +217,9 @@ def _merged(results: Any, level: int) -> Any:
     Without a CPU, which Ray Data would keep free for it all the time; with an amount of memory of its own, or Ray Data
     would make one operator of several.
     """
-    merge = _MergeSummaries(level)
+    options = {"num_cpus": 0, "memory": WORKER_BYTES + level, "max_retries": RETRIES}
     with of_remote_arguments():
-        return results.map_batches(
-            merge,
-            batch_format="pyarrow",
-            batch_size=FAN_IN,
-            num_cpus=0,
-            memory=WORKER_BYTES + level,
-            max_retries=RETRIES,
-        )
+        return results.map_batches(_MergeSummaries(level), batch_format="pyarrow", batch_size=FAN_IN, **options)
 
 
 @contextmanager

@@ -184,10 +184,7 @@ def hermite_coefficients(share: np.ndarray, scores: np.ndarray, n_terms: int = N
     density = np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi)
     jumps = np.diff(scores)
     coefficients = np.empty(n_terms)
-    previous, current = (
-        np.zeros_like(edges),
-        np.ones_like(edges),
-    )  # orthonormal Hermite functions of degree k - 2, k - 1
+    previous, current = np.zeros_like(edges), np.ones_like(edges)  # orthonormal functions of degree k - 2, k - 1
     for k in range(1, n_terms + 1):
         coefficients[k - 1] = (jumps * current * density).sum() / np.sqrt(k)
         previous, current = current, (edges * current - np.sqrt(k - 1) * previous) / np.sqrt(k)
@@ -222,10 +219,7 @@ def correlation_of_scores(x: np.ndarray, y: np.ndarray, wanted: float) -> float:
     low, high = -MAX_CORRELATION, MAX_CORRELATION
     for _ in range(40):
         middle = (low + high) / 2
-        if series @ middle**powers < wanted:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if series @ middle**powers < wanted else (low, middle)
     return (low + high) / 2
 
 

@@ -22,6 +22,7 @@ from raysynth.schema.constraints.values import (
     column_of,
     comparable,
     from_numbers,
+    is_number_type,
     numbers_of,
     satisfied,
     scalar_like,
@@ -278,13 +279,7 @@ class FixedIncrements(_OfNumber):
 
 
 def _is_number(column: ColumnSchema) -> bool:
-    type_ = column.arrow_type
-    return (
-        pa.types.is_integer(type_)
-        or pa.types.is_floating(type_)
-        or pa.types.is_decimal(type_)
-        or column.kind.is_numeric
-    )
+    return is_number_type(column.arrow_type) or column.kind.is_numeric
 
 
 def _is_time(text: str) -> bool:

@@ -65,7 +65,7 @@ def comparable(left: Values, right: Values) -> tuple[Values, Values]:
     types = (left.type, right.type)
     if {pa.types.is_date32(t) for t in types} == {True, False} and any(pa.types.is_timestamp(t) for t in types):
         return _day(left), _day(right)
-    if left.type == right.type or not all(_is_number(t) for t in types):
+    if left.type == right.type or not all(is_number_type(t) for t in types):
         return left, right
     if all(pa.types.is_integer(t) and t != pa.uint64() for t in types):
         return left, right
@@ -81,7 +81,8 @@ def to_float(values: Values) -> Values:
     return values.cast(pa.float64(), safe=False)
 
 
-def _is_number(type_: pa.DataType) -> bool:
+def is_number_type(type_: pa.DataType) -> bool:
+    """Whole numbers, floats or decimals."""
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
@@ -117,19 +118,14 @@ def numbers_of(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def from_numbers(values: np.ndarray, absent: np.ndarray, type_: pa.DataType) -> pa.Array:
     """The inverse of `numbers_of`, rounded and clipped to what the type holds."""
+    if not pa.types.is_integer(type_) and not pa.types.is_temporal(type_):
+        return pa.array(values, mask=absent).cast(type_, safe=False)
+    whole = np.rint(values) if values.dtype.kind == "f" else values
+    plain = pa.int32() if pa.types.is_date32(type_) else pa.int64()
     if pa.types.is_integer(type_):
         limits = np.iinfo(type_.to_pandas_dtype())
-        low, high = max(limits.min, -(2**63)), min(limits.max, 2**63 - 1)
-        whole = np.clip(np.rint(values), low, high) if values.dtype.kind == "f" else np.clip(values, low, high)
-        return pa.array(_int64(whole), mask=absent).cast(type_)
-    if pa.types.is_temporal(type_):
-        plain = pa.int32() if pa.types.is_date32(type_) else pa.int64()
-        return (
-            pa.array(_int64(np.rint(values) if values.dtype.kind == "f" else values), mask=absent)
-            .cast(plain)
-            .cast(type_)
-        )
-    return pa.array(values, mask=absent).cast(type_, safe=False)
+        whole = np.clip(whole, max(limits.min, -(2**63)), min(limits.max, 2**63 - 1))
+    return pa.array(_int64(whole), mask=absent).cast(plain).cast(type_)
 
 
 def _int64(values: np.ndarray) -> np.ndarray:
