@@ -61,7 +61,7 @@ class SmoothDistribution:
         return total / total[-1]
 
     @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Ranks of the left edges, ends and shares of the cells, as the compiled loops take them."""
         return self.cumulative, self.low, self.high, self.share
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from raysynth.running.compiled import compiled
 
 MOST_GUIDES = 4096
+Arrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def quantiles(rank_N: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
+def quantiles(rank_N: np.ndarray, arrays: Arrays) -> np.ndarray:
     """What `SmoothDistribution.quantile` gives, bit by bit: the cell of a rank is looked for where it should be.
 
     Args:
@@ -29,7 +30,7 @@ def drawn(
     is_spread: np.ndarray,
     ranks: np.ndarray,
     rng: np.random.Generator,
-    arrays: Sequence[np.ndarray],
+    arrays: Arrays,
 ) -> np.ndarray:
     """A value for each code (N,): its fixed one, or one at a random rank between those of the code and the next.
 

@@ -17,8 +17,10 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
-_INFERRED = ("kind", "dtype", "pandas_dtype", "nullable", "decimals")
-_INFERRED += ("pattern", "personal", "value", "date_format", "levels")
+_INFERRED = (
+    *("kind", "dtype", "pandas_dtype", "nullable", "decimals"),
+    *("pattern", "personal", "value", "date_format", "levels"),
+)
 
 
 def infer_schema(
