@@ -238,15 +238,15 @@ def a_worker_is_lost(made: Nodes, mark: Path) -> Iterator[None]:
 
 # a training under Ray Train whose epochs wait for Ray's looks at its workers, so that it can be caught in the middle
 FIT_ON_RAY = """
-import sys
+import os, sys
 import numpy as np, pandas as pd, ray
 from ray.train import RunConfig, ScalingConfig
 from raysynth import TabularVAE
 storage, epochs, *runs = sys.argv[1:]  # of each run its name, and the file for its model
-env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3"}
-if not ray.is_initialized():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-             object_store_memory=2 * 10**8, runtime_env={"env_vars": env})
+env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3", "TMPDIR": storage + "-scratch"}  # where workers lay rows
+os.makedirs(env["TMPDIR"], exist_ok=True)
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+         object_store_memory=2 * 10**8, runtime_env={"env_vars": env})
 rng = np.random.default_rng(0)
 x = rng.normal(size=4000)
 rows = pd.DataFrame({"x": x, "y": x + rng.normal(size=4000), "c": rng.choice(list("abc"), 4000)})
@@ -278,16 +278,12 @@ def stopped_driver(command: list[str], reached: Callable[[], bool], number: sign
 
 
 def fit_on_ray(storage: Path, epochs: int, **models: Path) -> list[str]:
-    """The command of fits over Ray, one after the other: names of runs, and files for their models."""
+    """The command of fits over Ray, one after the other: names of runs, and files for their models.
+
+    The scratch disk of its workers is the folder STORAGE-scratch.
+    """
     runs = [word for name, model in models.items() for word in (name, str(model))]
     return [sys.executable, "-c", FIT_ON_RAY, str(storage), str(epochs), *runs]
-
-
-def fit_here(command: list[str]) -> None:
-    """What a command of `fit_on_ray` does, on the Ray of this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command[2:])
-        exec(command[2], {"__name__": "__main__"})
 
 
 def checkpoints(run: Path) -> list[Any]:

@@ -207,12 +207,12 @@ def driver_fit(scratch: Path, rows: int) -> Figure:
     """kill -9 in the middle of a training under Ray Train; then the same command, and beside it an undisturbed run."""
     storage, first = scratch / "storage", scratch / "first"
     stopped_driver(fit_on_ray(storage, EPOCHS, run=first), lambda: len(checkpoints(storage / "run")) >= 2)
-    left = len(list(storage.rglob("*.npy")))
+    left = len(list(scratch.rglob("*.npy")))
     subprocess.run(fit_on_ray(storage, EPOCHS, run=first, undisturbed=scratch / "second"), check=True)
     models = [load_synthetic_model(path) for path in (first, scratch / "second")]
     arrays = [model._model_state()[1] for model in models]
     equal = all(np.array_equal(array, arrays[1][name]) for name, array in arrays[0].items())
-    gone = not list(storage.rglob("*.npy")) and not list(storage.rglob(f"{PREFIX}*"))
+    gone = not list(scratch.rglob("*.npy")) and not list(scratch.rglob(f"{PREFIX}*"))
     figures = {"files_of_rows_after_the_kill": left, "after_the_restart": 0 if gone else "some"}
     return {"result": "completed after a restart", "equal": equal and gone and left > 0, **figures}
 
