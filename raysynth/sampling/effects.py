@@ -32,7 +32,7 @@ Rules: TypeAlias = Sequence[Constraint]
 def with_thinning(model: SamplingModel) -> ConstraintSet | None:
     """The model's constraints with weights for its rows, where rejection alone would move shares; None without any.
 
-    The weights (`constraints/thinning.py`) are learned from pilot samples of the model. They are needed where rejection
+    The weights (`thinning.py`) are learned from pilot samples of the model. They are needed where rejection
     takes a share of the rows, or where a computed column misses the shares that its rule was released with.
     """
     rules = model.rules

@@ -30,7 +30,7 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.units import CHOICES, bounded
 from tests.unit.attacks.conftest import FALSE_ALARM, WITH_BUG, audited
 
-EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
+EPSILON, DELTA = 0.5, 1e-8  # as in `test_run.py`
 LENGTH = 3  # rows of an entity that count; some have four
 STEP: dict[str, Any] = {"epochs": 1, "batch_size": 5000, "seed": 0}  # all sequences in every step
 SMALL = {

@@ -1,4 +1,4 @@
-"""AutoregressiveSequences recovers dependencies in time; what it takes and gives: `test_sequence_synthesizer.py`."""
+"""AutoregressiveSequences recovers dependencies in time; what it takes and gives: `sequences/test_synthesizer.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The critic of private sequences: real and made judged alike, bounded weights. Gradients: `dp/test_clipping.py`."""
+"""The critic of private sequences: real and made judged alike, weights bounded; gradients: `dp/gradients/`."""
 
 from __future__ import annotations
 

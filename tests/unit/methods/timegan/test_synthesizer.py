@@ -1,4 +1,4 @@
-"""TimeSeriesGAN learns; what it takes and gives is tested in `test_sequence_synthesizer.py`."""
+"""TimeSeriesGAN learns; what it takes and gives is tested in `sequences/test_synthesizer.py`."""
 
 from __future__ import annotations
 
