@@ -95,7 +95,8 @@ def typed(rows: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
         elif entry["sdtype"] == "datetime":
             result[column] = pd.to_datetime(values, errors="coerce").astype("datetime64[ns]")
         elif entry["sdtype"] == "id":
-            result[column] = values.astype(object).where(values.notna(), None)
+            whole = values.astype("Int64") if is_numeric_dtype(values) else values
+            result[column] = whole.astype(object).map(str, na_action="ignore").where(values.notna(), None)
         else:
             result[column] = values.astype(object).where(values.notna(), "nan").astype(str)
     return pd.DataFrame(result)
