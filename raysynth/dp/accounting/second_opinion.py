@@ -10,6 +10,7 @@ written down as not checked. All that it sees is public.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from functools import lru_cache
@@ -63,7 +64,7 @@ def checked_by(event: Event, delta: float) -> str:
 def prv_bounds(
     sampling_rate: float, noise_multiplier: float, steps: int, delta: float, seconds: float
 ) -> tuple[float, float] | None:
-    """Bounds of epsilon by the PRV accountant; None where it has no answer in time, or fails."""
+    """Bounds of epsilon by the PRV accountant; None where it has no finite answer in time, or fails."""
     if seconds <= 0:
         return None
     event = subsampled_gaussian("a plan", noise_multiplier, sampling_rate=sampling_rate, steps=steps)
@@ -75,4 +76,4 @@ def prv_bounds(
         low, _, high = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return (low, high) if 0 <= low <= high else None
+    return (low, high) if 0 <= low <= high and math.isfinite(low) else None  # huge epsilons are beyond its grid

@@ -68,6 +68,7 @@ def test_accountants_agree_within_a_hundredth_below_and_three_above(
         ("[0, 0, 0]", (0, 0)),
         ("[0.7, 0.6, 0.5]", None),
         ("[-1, 0, 1]", None),
+        ("[Infinity, Infinity, Infinity]", None),
         ("", None),
     ],
 )
