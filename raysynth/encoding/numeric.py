@@ -19,7 +19,7 @@ from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fi
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
-ALIKE = 2.0  # times as wide as another: cells in which values lie equally densely but for chance
+ALIKE, AS_DENSE = 2.0, 3.0  # times as wide, and as dense, as another: cells that differ by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +97,15 @@ class BinEncoder(NumericEncoder):
             x[spread] = cells.quantile(low + rng.random(len(spread)) * (ranks[code + 1] - low))
         return x
 
-    def evened(self, rows: np.ndarray, most: float) -> BinEncoder:
+    def evened(self, rows: np.ndarray) -> BinEncoder:
         """The same codes, from which values are drawn as the function `evened` has it.
 
         Args:
-            rows: drawn from each code that is a value, (cardinality - 1,). most: that values are even over.
+            rows: drawn from each code that is a value, (cardinality - 1,).
         """
         if len(self.first_cell) < len(self.distribution.share):
             return self
-        return replace(self, distribution=evened(self.distribution, rows, most), starts=self.distribution.boundaries)
+        return replace(self, distribution=evened(self.distribution, rows), starts=self.distribution.boundaries)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""
@@ -252,13 +252,13 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
     return encoder.with_calendar(released, rare_threshold, np.ones(n_cells, bool))
 
 
-def evened(cells: SmoothDistribution, rows: np.ndarray, most: float) -> SmoothDistribution:
-    """The same cells with ends between which values are even over `most` rows: neighbours that touch and are about as
-    wide divide what they span by their rows.
+def evened(cells: SmoothDistribution, rows: np.ndarray) -> SmoothDistribution:
+    """The same cells with ends between which values are even over as many rows as a middle rank's standard error is,
+    sqrt(rows) / 2: neighbours that touch and are about as wide and as dense divide what they span by their rows.
 
     What a cell has by chance more than its neighbours makes it wider, and not its values denser. So values drawn from
     fine cells meet real ones no more often than if cells held so many rows, and stay within a few rows of where they
-    were.
+    were. Where no value meets another (numbers without a grid), cells stay as they are.
 
     Args:
         rows: as draws from the cells have them, (cells,).
@@ -266,17 +266,18 @@ def evened(cells: SmoothDistribution, rows: np.ndarray, most: float) -> SmoothDi
     width = cells.high - cells.low
     joins = (width[1:] > 0) & (width[:-1] > 0) & (cells.low[1:] == cells.high[:-1])
     low, high = cells.low.copy(), cells.high.copy()
-    first = 0
+    most, first = (0.0 if cells.unit == 0 else float(rows.sum()) ** 0.5 / 2), 0
     while first < len(width):
-        after, narrow, wide = first + 1, width[first], width[first]
+        after = first + 1
         while after < len(width) and joins[after - 1] and rows[first:after].sum() < most:
-            narrow, wide = min(narrow, width[after]), max(wide, width[after])
-            if wide > ALIKE * narrow:
+            several = slice(first, after + 1)
+            per_width = np.maximum(rows[several], 0.5) / width[several]
+            if np.ptp(np.log(width[several])) > np.log(ALIKE) or np.ptp(np.log(per_width)) > np.log(AS_DENSE):
                 break
             after += 1
-        inside = np.cumsum(rows[first:after])
-        if inside[-1] > 0:
-            low[first + 1 : after] = low[first] + inside[:-1] / inside[-1] * (cells.high[after - 1] - low[first])
+        up_to = np.cumsum(rows[first:after])
+        if up_to[-1] > 0:
+            low[first + 1 : after] = low[first] + up_to[:-1] / up_to[-1] * (cells.high[after - 1] - low[first])
             high[first : after - 1] = low[first + 1 : after]
         first = after
     return replace(cells, low=low, high=high)

@@ -169,7 +169,7 @@ class RowsOfPersons:
 def evened(
     encoder: TableEncoder, codes_CN: np.ndarray, persons: RowsOfPersons | None, once: Sequence[int], rare_threshold: int
 ) -> TableEncoder:
-    """The encoder whose numbers are drawn evenly over as many rows as a middle rank's standard error is, sqrt(N) / 2.
+    """The encoder whose numbers are drawn so that they meet those learned from no more often than others.
 
     Args:
         codes_CN: of the rows learned from.
@@ -181,5 +181,5 @@ def evened(
         if isinstance(column, BinEncoder) and rare_threshold > 1:
             own_N = codes_CN[c] if persons is None or c not in once else codes_CN[c][persons.first_rows]
             rows = np.bincount(own_N, minlength=column.cardinality)[:-1]
-            columns[c] = column.evened(rows, len(own_N) ** 0.5 / 2)
+            columns[c] = column.evened(rows)
     return TableEncoder(tuple(columns))
