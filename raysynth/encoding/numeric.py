@@ -19,6 +19,9 @@ from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fi
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
+SPARSE = (
+    0.01  # rows for each place of a grid: of fewer a thousandth of drawn values, at most, meets more than its share
+)
 ALIKE, AS_DENSE = 2.0, 3.0  # times as wide, and as dense, as another: cells that differ by chance
 
 
@@ -258,7 +261,7 @@ def evened(cells: SmoothDistribution, rows: np.ndarray) -> SmoothDistribution:
 
     What a cell has by chance more than its neighbours makes it wider, and not its values denser. So values drawn from
     fine cells meet real ones no more often than if cells held so many rows, and stay within a few rows of where they
-    were. Where no value meets another (numbers without a grid), cells stay as they are.
+    were. Where there are so many more places than rows that values hardly meet, cells stay as they are.
 
     Args:
         rows: as draws from the cells have them, (cells,).
@@ -266,11 +269,13 @@ def evened(cells: SmoothDistribution, rows: np.ndarray) -> SmoothDistribution:
     width = cells.high - cells.low
     joins = (width[1:] > 0) & (width[:-1] > 0) & (cells.low[1:] == cells.high[:-1])
     low, high = cells.low.copy(), cells.high.copy()
-    most, first = (0.0 if cells.unit == 0 else float(rows.sum()) ** 0.5 / 2), 0
+    most, first = float(rows.sum()) ** 0.5 / 2, 0
     while first < len(width):
         after = first + 1
         while after < len(width) and joins[after - 1] and rows[first:after].sum() < most:
             several = slice(first, after + 1)
+            if rows[several].sum() * cells.unit < SPARSE * width[several].sum():
+                break
             per_width = np.maximum(rows[several], 0.5) / width[several]
             if np.ptp(np.log(width[several])) > np.log(ALIKE) or np.ptp(np.log(per_width)) > np.log(AS_DENSE):
                 break

@@ -38,7 +38,9 @@ def memorised(real: pd.DataFrame, seed: int, noise: float = 0.02) -> pd.DataFram
     return rows
 
 
-def audited(model: Any, data: Any, attack: str, canary: dict[str, Any] | None, false_alarm: float) -> EpsilonAudit:
+def audited(
+    model: Any, data: Any, attack: str, canary: dict[str, Any] | None, false_alarm: float, n_refits: int = 72
+) -> EpsilonAudit:
     """The one adversary of all tests of audits."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -46,7 +48,7 @@ def audited(model: Any, data: Any, attack: str, canary: dict[str, Any] | None, f
             model,
             data,
             canary=canary,
-            n_refits=72,
+            n_refits=n_refits,
             n_canaries=100,
             confidence=1 - false_alarm,
             attacks=[attack],

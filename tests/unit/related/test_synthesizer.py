@@ -128,9 +128,10 @@ def test_what_depends_across_tables_depends_in_made_ones(
 ) -> None:
     """Correlations between parent and child, siblings, and both parents of a line; fixed seeds.
 
-    In the mean of four fits each is within .15 of the real one, through a parent found by its code within .35 (.31 with
-    leaves of ten persons, .29 with leaves of ten rows, which tell of single persons). The largest mean difference of
-    the first kind is .12, of single fits they vary by .06, so of other four seeds one set in eight would fail.
+    In the mean of four fits each is within .2 of the real one, through a parent found by its code within .35 (.31 with
+    leaves of ten persons, .29 with leaves of ten rows, which tell of single persons). Of eight fits the largest mean
+    difference of the first kind is .14, of single ones they vary by .034: four fits are beyond .2 once in 10,000 times.
+    One that is not learned differs by .39 at least.
     """
     ours, fits = _dependences(real), [_dependences(made)]
     for seed in (2, 3, 4):
@@ -138,7 +139,7 @@ def test_what_depends_across_tables_depends_in_made_ones(
         fits.append(_dependences(model.fit(real).sample(scale=2.0, seed=3)))
     theirs = pd.concat(fits, axis=1).mean(axis=1)
     assert ours.abs().min() > 0.2
-    allowed = np.where(ours.index.str.contains("product"), 0.35, 0.15)
+    allowed = np.where(ours.index.str.contains("product"), 0.35, 0.2)
     assert ((ours - theirs).abs() < allowed).all(), pd.DataFrame({"real": ours, "made": theirs})
 
 

@@ -69,9 +69,15 @@ def model_of(data: Any, method: str = "timegan", **parameters: Any) -> Any:
 
 
 def audit(
-    data: Any, attack: str, canary: dict[str, Any] | None = None, *, false_alarm: float = WITH_BUG, **parameters: Any
+    data: Any,
+    attack: str,
+    canary: dict[str, Any] | None = None,
+    *,
+    false_alarm: float = WITH_BUG,
+    n_refits: int = 72,
+    **parameters: Any,
 ) -> EpsilonAudit:
-    found = audited(model_of(data, **parameters), data, attack, canary, false_alarm)
+    found = audited(model_of(data, **parameters), data, attack, canary, false_alarm, n_refits)
     print(found)
     return found
 
@@ -226,10 +232,11 @@ def test_all_rows_of_an_entity_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(ordered)
 
     monkeypatch.setattr(private_sequence_tables, "_bounded", unbounded)
-    # of few stays, or without declared bounds, what noise alone makes is as wide as what the canary's rows make
+    # of few stays, or without declared bounds, what noise alone makes is as wide as what the canary's rows make; with
+    # 72 refits one in three runs has too many false alarms, of thresholds that 18 of them chose
     pulse = ColumnSchema("pulse", Kind.CONTINUOUS, "double", bounds=(-4.0, 4.0), decimals=1, nullable=False)
-    of_pulse = {"schema": declared(pulse), "time_column": None, "epsilon": 0.2}
-    assert audit(narrow(600).round(1), "file", {"pulse": 4.0}, **of_pulse).refuted
+    of_pulse = {"schema": declared(pulse), "time_column": None, "epsilon": 0.5}
+    assert audit(narrow(600).round(1), "file", {"pulse": 4.0}, n_refits=240, **of_pulse).refuted
 
 
 @BY_METHOD
