@@ -19,9 +19,7 @@ from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fi
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
-SPARSE = (
-    0.01  # rows for each place of a grid: of fewer a thousandth of drawn values, at most, meets more than its share
-)
+SPARSE = 0.01  # rows for each place of a grid: of fewer, drawn values meet real ones by .001 too often at most
 ALIKE, AS_DENSE = 2.0, 3.0  # times as wide, and as dense, as another: cells that differ by chance
 
 
@@ -267,21 +265,24 @@ def evened(cells: SmoothDistribution, rows: np.ndarray) -> SmoothDistribution:
         rows: as draws from the cells have them, (cells,).
     """
     width = cells.high - cells.low
-    joins = (width[1:] > 0) & (width[:-1] > 0) & (cells.low[1:] == cells.high[:-1])
+    joins = ((width[1:] > 0) & (width[:-1] > 0) & (cells.low[1:] == cells.high[:-1])).tolist()
     low, high = cells.low.copy(), cells.high.copy()
-    most, first = float(rows.sum()) ** 0.5 / 2, 0
-    while first < len(width):
-        after = first + 1
-        while after < len(width) and joins[after - 1] and rows[first:after].sum() < most:
-            several = slice(first, after + 1)
-            if rows[several].sum() * cells.unit < SPARSE * width[several].sum():
-                break
-            per_width = np.maximum(rows[several], 0.5) / width[several]
-            if np.ptp(np.log(width[several])) > np.log(ALIKE) or np.ptp(np.log(per_width)) > np.log(AS_DENSE):
+    most, widths, counts = float(rows.sum()) ** 0.5 / 2, width.tolist(), rows.tolist()
+    first = 0
+    while first < len(widths):
+        after, inside, span = first + 1, counts[first], widths[first]
+        narrow, wide = span, span
+        thin = dense = max(inside, 0.5) / span if span > 0 else 0.0
+        while after < len(widths) and joins[after - 1] and inside < most:
+            own, there = counts[after], widths[after]
+            narrow, wide = min(narrow, there), max(wide, there)
+            thin, dense = min(thin, max(own, 0.5) / there), max(dense, max(own, 0.5) / there)
+            inside, span = inside + own, span + there
+            if wide > ALIKE * narrow or dense > AS_DENSE * thin or inside * cells.unit < SPARSE * span:
                 break
             after += 1
         up_to = np.cumsum(rows[first:after])
-        if up_to[-1] > 0:
+        if after > first + 1 and up_to[-1] > 0:
             low[first + 1 : after] = low[first] + up_to[:-1] / up_to[-1] * (cells.high[after - 1] - low[first])
             high[first : after - 1] = low[first + 1 : after]
         first = after

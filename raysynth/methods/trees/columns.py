@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -140,7 +141,7 @@ class RowsOfPersons:
         chosen[rng.permutation(self.n_persons)[: max(2, round(share * self.n_persons))]] = True
         return np.flatnonzero(chosen[self.person_N])
 
-    @property
+    @cached_property
     def first_rows(self) -> np.ndarray:
         """The first row of each person, (n_persons,)."""
         return np.unique(self.person_N, return_index=True)[1]

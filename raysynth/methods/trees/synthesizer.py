@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -150,8 +149,8 @@ class SequentialTrees(Synthesizer):
             codes_CN[odd] = [persons.usual(codes_CN[c]) for c in odd]  # they vary by error alone
             persons = RowsOfPersons.of(persons_N, codes_CN)
         once = [] if given else [c for c, name in enumerate(names) if name in prepared.constant]
-        even = partial(evened, codes_CN=codes_CN, persons=persons, once=once, rare_threshold=rare)
-        encoder, columns = even(encoder), views(even(prepared.encoder).columns)
+        encoder = evened(encoder, codes_CN, persons, once, rare)
+        columns = views((encoder if grouping is None else grouping.encoder(encoder)).columns)
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons, len(once))

@@ -20,7 +20,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 def cells_and_rows(draw: st.DrawFn) -> tuple[SmoothDistribution, np.ndarray]:
     """Cells with atoms (width 0) and gaps among them, and rows of each, some of none."""
     n = draw(st.integers(1, 30))
-    width = np.array(draw(st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0, 8.0]), min_size=n, max_size=n)))
+    width = np.array(draw(st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0, 5.5, 11.0]), min_size=n, max_size=n)))
     gap = np.array(draw(st.lists(st.sampled_from([0.0, 0.0, 0.0, 3.0]), min_size=n, max_size=n)))
     gap = np.where((width == 0) & (np.append(1.0, width[:-1]) == 0), 3.0, gap)  # no two atoms at one place
     low = np.cumsum(gap + np.append(0.0, width[:-1]))
