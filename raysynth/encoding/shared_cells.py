@@ -80,6 +80,7 @@ def shared_cells(
     walls = [-np.inf, *(_wall(values, at) for at in ends[1:-1]), np.inf]
     cells: list[Cell] = []
     thin: list[tuple[float, float]] = []
+    lone: list[Cell] = []
     for number, (first, after) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
         group, part = values.part(first, after), _Part(holders, first)
         kept, n_kept = _without_extremes(group, part)
@@ -88,9 +89,34 @@ def shared_cells(
             found = _cells_of_group(group, part, atom_rows, rows_per_cell)
             low, high = walls[number], walls[number + 1]
             cells += [Cell(min(max(c.low, low), high), max(min(c.high, high), low), c.rows) for c in found]
+            lone += cells[-1:] if len(found) == 1 else []
         else:
             thin.append((float(group.low[0] / 2 + group.high[-1] / 2), float(group.counts.sum())))
-    return _with_rows(cells, thin) if cells else [_one_cell(values)]
+    cells, missed = _that_keep_enough(cells, lone, values, holders)
+    return _with_rows(cells, [*thin, *missed]) if cells else [_one_cell(values)]
+
+
+def _that_keep_enough(
+    cells: list[Cell], lone: list[Cell], values: Values, holders: Holders
+) -> tuple[list[Cell], list[tuple[float, float]]]:
+    """Cells of which each is the nearest one of k persons' values, and where the others lie, with their rows.
+
+    The one cell of a group may lie so far inside its few values that a value at its edge is nearer to another group's.
+
+    Args:
+        cells: ascending. lone: those of them that are a group's only one.
+    """
+    middle = values.low / 2 + values.high / 2
+    missed: list[tuple[float, float]] = []
+    for cell in lone:
+        at = cells.index(cell)
+        left = at and int(np.searchsorted(middle, cells[at - 1].high / 2 + cell.low / 2))
+        is_last = at == len(cells) - 1
+        right = len(middle) if is_last else int(np.searchsorted(middle, cell.high / 2 + cells[at + 1].low / 2))
+        if not holders.are_enough(left, right):
+            missed.append((cell.low / 2 + cell.high / 2, cell.rows))
+            del cells[at]
+    return cells, missed
 
 
 def _wall(values: Values, at: int) -> float:

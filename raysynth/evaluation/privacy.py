@@ -72,7 +72,8 @@ class Check:
         times = self.rows_to_decide
         if math.isnan(times):
             return ""
-        return f"about {max(times, 1.1):.2g} times as many rows, held-out ones too, would decide"
+        rounded = float(f"{max(times, 1.1):.2g}")
+        return f"about {rounded:,g} times as many rows, held-out ones too, would decide"
 
 
 @dataclass(frozen=True)

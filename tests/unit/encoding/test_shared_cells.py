@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from outcome import value_of
 
@@ -34,6 +34,7 @@ def few_have(x: np.ndarray, person: np.ndarray, value: float, k: int) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 7), st.sampled_from(["cents", "whole", "free", "constant in persons"]))
+@example(785, 2, "cents")  # two persons between wide gaps, one of them nearer to the cell of others
 def test_no_end_is_a_value_of_few_persons_and_each_cell_is_shared(seed: int, k: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     n_persons, each = int(rng.integers(3, 120)), int(rng.integers(1, 9))
@@ -158,6 +159,19 @@ def test_rows_of_a_group_of_few_persons_go_to_the_nearest_cell() -> None:
     cells = value_of(lambda: shared_cells(Values(low, low, counts, 1.0, 0.0), persons, 1e9, 10.0, 5.0))
     assert sum(c.rows for c in cells if c.high < 500) == 130 and sum(c.rows for c in cells if c.low > 500) == 100
     assert all(c.high < 400 or c.low > 403 for c in cells)
+
+
+def test_the_one_cell_of_a_group_goes_where_it_is_not_the_nearest_of_enough_values() -> None:
+    """Of five values between two groups one lies nearer to the upper one than to the cell well inside the five."""
+    for edge in (440.0, 700.0):
+        between = np.array([400.0, 401, 402, 403, edge])
+        low = np.concatenate([np.arange(100.0), between, 750 + np.arange(100.0)])
+        values = Values(low, low, np.ones(len(low)), 1.0, 0.0)
+        cells = value_of(lambda values=values: shared_cells(values, each_alone(205, 5), 1e9, 10.0, 5.0))
+        assert sum(c.rows for c in cells) == 205
+        ends = np.array([c.high for c in cells[:-1]]) / 2 + np.array([c.low for c in cells[1:]]) / 2
+        assert np.bincount(np.searchsorted(ends, low, side="right"), minlength=len(cells)).min() >= 5
+        assert any(400 < c.low < 440 for c in cells) == (edge == 440.0)
 
 
 def test_a_gap_is_wide_by_twice_the_rows_that_a_group_needs() -> None:
