@@ -19,7 +19,8 @@ MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 RAY_ROOMS = ("running/ray.py", "running/ray_session.py", "running/metrics.py", "sampling/dataset.py")
 RAY_ROOMS += ("training/distributed.py", "training/scratch.py", "tuning/", "jobs/cluster.py")
 # Its config classes: as types, or made from options of the command line.
-RAY_FACES = ("methods/base.py", "methods/shared/neural.py", "fitting/method.py", "fitting/checks.py", "cli/steps.py")
+RAY_FACES = ("methods/base.py", "methods/sequences/sampling.py", "methods/shared/neural.py")
+RAY_FACES += ("fitting/method.py", "fitting/checks.py", "cli/steps.py")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from raysynth.running.stages import Stage
     from raysynth.sampling.chunks import Generator, SamplingModel
     from raysynth.sampling.conditions import Segment
-    from raysynth.sampling.writer import Manifest
+    from raysynth.sampling.writer import Chunks, Manifest
     from raysynth.schema.constraints.rules import ConstraintSet
 else:
     ScalingConfig = RunConfig = Any  # annotations of arguments are read when the class is made, and need no Ray
@@ -109,9 +109,7 @@ class Synthesizer(Shown):
             under_budget=Computed("1e-5, or min(1e-5, 1 / about_rows^1.1)"),
         ),
     ] = None
-    about_rows: Annotated[
-        float | None, Parameter("the number of rows as it is publicly known, roughly", at_least=1)
-    ] = None
+    about_rows: Annotated[float | None, Parameter("the publicly known number of rows, roughly", at_least=1)] = None
     public_types: Annotated[
         bool,
         Parameter(
@@ -217,7 +215,6 @@ class Synthesizer(Shown):
         return self
 
     def _fit_table(self, data: Any) -> Fitted:
-        """Open the table and learn it."""
         return self._learn(*open_for_fit(self, data))
 
     def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> Fitted:
@@ -321,9 +318,9 @@ class Synthesizer(Shown):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.sampling.writer import Chunks, FileForm, write_parquet
+        from raysynth.sampling.writer import FileForm, write_parquet
 
-        chunks = Chunks.of(*self._asked(n_samples, conditions, constraints))
+        chunks = self._chunks(n_samples, conditions, constraints)
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
         digest = self._content().digest() + "".join(f" {c}" for c in constraints)
@@ -336,7 +333,12 @@ class Synthesizer(Shown):
         """
         from raysynth.sampling.dataset import sample_dataset
 
-        return sample_dataset(*self._asked(n_samples, conditions, ()), self._sampling_seed(seed))
+        return sample_dataset(self._chunks(n_samples, conditions), self._sampling_seed(seed))
+
+    def _chunks(self, n_samples: int | None, conditions: Any, constraints: Rules = ()) -> Chunks:
+        from raysynth.sampling.writer import Chunks
+
+        return Chunks.of(*self._asked(n_samples, conditions, constraints))
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed
@@ -385,9 +387,7 @@ class Synthesizer(Shown):
     def _from_content(cls, content: ModelContent) -> Self:
         meta = content.meta
         if unknown := set(meta["parameters"]) - set(cls._parameter_names()):
-            raise ModelFileError(
-                f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth version"
-            )
+            raise ModelFileError(f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth")
         model = cls(**meta["parameters"])
         model._check_parameters()
         begun = Fitted.from_content(content)

@@ -14,10 +14,8 @@ import pyarrow as pa
 
 from raysynth.running.ray import WORKER_BYTES, of_remote_arguments, task_options
 from raysynth.running.ray_session import start_ray
-from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
-from raysynth.sampling.conditions import Segment
 from raysynth.sampling.frame import one_torch_thread
-from raysynth.sampling.writer import chunks_of_a_file
+from raysynth.sampling.writer import Chunks, chunks_of_a_file
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -25,48 +23,42 @@ if TYPE_CHECKING:
 MOST_TASKS = 1_000  # Ray Data plans each of them before the first one runs
 
 
-def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> Dataset:
-    """The rows of all segments as a Dataset that makes them when it is executed, and the same ones each time.
+def sample_dataset(chunks: Chunks, seed: int) -> Dataset:
+    """The rows of all chunks as a Dataset that makes them when it is executed, and the same ones each time.
 
     Its blocks come in the order of `sample`'s rows: the Dataset has a context of its own in which order is preserved;
     the user's `DataContext` is taken over otherwise, and not changed.
 
     Args:
-        model: what to sample from.
-        segments: conditions and row counts.
-        seed: of the chunks' random streams.
+        chunks: what is made, one where nothing is asked for.
+        seed: of their random streams.
 
     Raises:
         ClusterError: Ray cannot be reached or started, or no node has the memory for a task. A chunk's `ConditionError`
             or `ConstraintError` ends the execution, inside Ray's own exception.
     """
     ray = start_ray()
-    n_chunks, n_tasks = _chunks_and_tasks(sum(segment.n for segment in segments))
+    number = max(1, chunks.number)
+    tasks = min(-(-number // chunks_of_a_file(number)), MOST_TASKS)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     options = task_options(ray, WORKER_BYTES)
     with ray.data.DataContext.current(context), of_remote_arguments():
-        chunks = ray.data.range(n_chunks, override_num_blocks=n_tasks)
-        rows = chunks.map_batches(_Chunks(model, segments, seed), batch_size=None, batch_format="pyarrow", **options)
+        numbers = ray.data.range(number, override_num_blocks=tasks)
+        rows = numbers.map_batches(_Chunks(chunks, seed), batch_size=None, batch_format="pyarrow", **options)
     rows.set_name("raysynth sample")
     return rows
-
-
-def _chunks_and_tasks(n_rows: int) -> tuple[int, int]:
-    """How many chunks a sample has, one where it has no rows, and how many tasks make them."""
-    n_chunks = max(1, chunk_count(n_rows))
-    return n_chunks, min(-(-n_chunks // chunks_of_a_file(n_chunks)), MOST_TASKS)
 
 
 class _Chunks:
     """The rows of the chunks whose numbers a task gets; one object for all tasks."""
 
-    def __init__(self, model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> None:
-        self.model, self.segments, self.seed = model, segments, seed
+    def __init__(self, chunks: Chunks, seed: int) -> None:
+        self.made = chunks.made(seed)
         # text as text, since few sinks and operations of Ray Data take dictionaries
-        self.schema = pa.schema([pa.field(c.name, c.arrow_type) for c in model.schema.columns])
+        self.schema = pa.schema([pa.field(c.name, c.arrow_type) for c in chunks.schema.columns])
 
     def __call__(self, chunks: pa.Table) -> Iterator[pa.Table]:
         with one_torch_thread():
             for chunk in chunks.column("id").to_pylist():
-                yield make_chunk(self.model, self.segments, self.seed, chunk).cast(self.schema)
+                yield self.made(chunk).cast(self.schema)

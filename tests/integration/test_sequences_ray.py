@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
-from raysynth.methods.sequences.rows import Coders
+from raysynth.methods.sequences.rows import CHUNK_SEQUENCES, Coders
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.timegan.recipe import TimeGanJob, TrainableTimeGan
 from raysynth.training.batches import Batch
@@ -166,3 +166,12 @@ def test_curves_and_checkpoints_are_kept_and_encoded_rows_are_not(
     assert len(model.sample(30, seed=1)) == 30 * STEPS
     assert list((storage / name / "tensorboard").iterdir()) and list((storage / name).glob("checkpoint_*"))
     assert not list(storage.rglob("encoded-rows-*"))
+
+
+def test_a_dataset_has_the_sequences_of_sample_in_their_order(fitted: tuple[str, SequenceSynthesizer]) -> None:
+    """A chunk and a part; conditions, too."""
+    model, n = fitted[1], CHUNK_SEQUENCES + 7
+    found = model.sample_dataset(n, {"group": "low"}, seed=4).to_pandas()
+    expected = model.sample(n, {"group": "low"}, seed=4)
+    assert len(found) == n * STEPS and set(found["group"]) == {"low"}
+    pd.testing.assert_frame_equal(found.astype(expected.dtypes), expected, check_exact=True)

@@ -17,15 +17,17 @@ import pyarrow as pa
 
 from raysynth.arguments import check_whole
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import place
+from raysynth.errors import ConditionError
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.rows import SequenceForm, SequenceMaker, chunks_of, drawn_entities
+from raysynth.sampling.effects import Rules
 from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
-    from raysynth.sampling.writer import Manifest
+    from ray.data import Dataset
+
+    from raysynth.sampling.writer import Chunks, Manifest
 
 
 class SampledSequences(Synthesizer):
@@ -159,7 +161,30 @@ class SampledSequences(Synthesizer):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.sampling.writer import Chunks, FileForm, text_of, write_parquet
+        return super().sample_to(
+            path,
+            n_sequences,
+            conditions,
+            seed,
+            row_group_rows=row_group_rows,
+            partition_by=partition_by,
+            compression=compression,
+            where=where,
+        )
+
+    def sample_dataset(
+        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
+    ) -> Dataset:
+        """`sample` (`n_sequences`, `conditions`, `seed`) as a lazy Ray Dataset of steps: the same rows, in order.
+
+        What is drawn once for each sequence is drawn at once; its steps as they are consumed. Ray is started where it
+        does not run. Raises `ConditionError`.
+        """
+        return super().sample_dataset(n_sequences, conditions, seed)
+
+    def _chunks(self, n_sequences: int | None, conditions: Any, constraints: Rules = ()) -> Chunks:
+        """Chunks of whole sequences; no `constraints`, since columns vary over steps."""
+        from raysynth.sampling.writer import Chunks, text_of
 
         form, wanted = self._form(), self._number(n_sequences, conditions)
         self._check_conditions(conditions)
@@ -174,15 +199,8 @@ class SampledSequences(Synthesizer):
             drawn = self._draw_entities(n_sequences, conditions, seed)
             return partial(form.chunk, self._maker(), drawn, seed)
 
-        encoder = form.context if partition_by in form.static else form.encoder
-        given = None if seed is None and self.seed is None else self._sampling_seed(seed)
-        files = FileForm(None, row_group_rows, partition_by, compression)
-        chunks = Chunks(form.schema, n, text, chunks_of(n), encoder, made)
-        return write_parquet(chunks, given, place(path), files, digest=self._content().digest(), where=where)
-
-    def sample_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """Not for sequences; raises `ParameterError`."""
-        raise ParameterError("sequences are not made as a Dataset; use sample_to(), and ray.data.read_parquet() of it")
+        own = (c for c in form.context.columns if c.name in form.static)
+        return Chunks(form.schema, n, text, chunks_of(n), TableEncoder((*form.encoder.columns, *own)), made)
 
     def _draw_entities(self, n_sequences: int | None, conditions: Any, seed: int) -> pa.Table:
         """Modelled columns of so many sequences, and their lengths."""

@@ -299,8 +299,6 @@ def test_a_folder_holds_the_rows_of_a_sample_and_is_completed(
     pd.testing.assert_frame_equal(read.astype(made.dtypes), made)
     with pytest.raises(StorageError, match="holds another"):
         of_visits.sample_to(folder, 51, seed=4)
-    with pytest.raises(ParameterError, match="not made as a Dataset; use"):
-        of_visits.sample_dataset(10)
 
 
 def test_a_folder_of_an_array_has_its_sequences_one_after_the_other(
