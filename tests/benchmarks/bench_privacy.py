@@ -1,13 +1,16 @@
-"""Differential privacy on one table: every private method at every epsilon, with baselines and dpmm in the same run.
+"""Differential privacy on one table: every private method at every epsilon, with baselines and peers in the same run.
 
     python tests/benchmarks/bench_privacy.py --data ../shared/data/adult.csv --target income \
         --judge ../shared/bench/judge.py --peer-python VENV/bin/python --out figures.jsonl \
-        --methods bayesian_network,copula --epsilons 0.5,1,3,8 --seeds 3 [--dpmm VENV/bin/python --dpmm-methods mst,aim]
+        --methods bayesian_network,copula --epsilons 0.5,1,3,8 --seeds 3 \
+        [--peers "dpmm mst=PYTHON" "dpsynth swift=PYTHON" --peer-seeds 1 --limit 1800]
 
-Domains are declared, for ours as for dpmm: the categories and the smallest and largest number of the whole file. Delta
-is 1e-5. `independent` is the baseline: noised marginals of the same budget, nearly all of it, no relations. Prints
-a line for each fit (quality, TSTR and the rest by the judge, seconds of the fit, epsilon spent), then the means of the
-seeds; `--out` keeps finished fits, and a second run goes on from there.
+Domains are declared, for ours as for peers (`peer_private.py` says which there are): the categories and the smallest
+and largest number of the whole file. Delta is 1e-5. `independent` is the baseline: noised marginals of the same
+budget, nearly all of it, no relations. Prints a line for each fit (quality, TSTR and the rest by the judge, seconds of
+the fit, epsilon spent), then the means of the seeds, and how far the first method is above each peer with a 95 %
+interval (Student's, of fits whose spread is alike). A peer that ends in an error or takes longer than the limit has no
+result. `--out` keeps finished fits, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ import re
 import subprocess
 import tempfile
 import time
+from math import sqrt
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.network import Network
@@ -57,16 +62,17 @@ def main() -> None:
     parser.add_argument("--methods", default="independent,bayesian_network,copula")
     parser.add_argument("--epsilons", default="0.5,1,3,8")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--dpmm", help="a Python with dpmm")
-    parser.add_argument("--dpmm-methods", default="privbayes,mst")
-    parser.add_argument("--dpmm-iterations", type=int, help="of its estimation; left out: its own 5,000")
+    parser.add_argument("--peers", nargs="*", default=[], metavar="PACKAGE METHOD=PYTHON")
+    parser.add_argument("--peer-seeds", type=int, help="as many as of ours when left out")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds for each fit of a peer")
     parser.add_argument("--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter")
     parser.add_argument("--rows", type=int, help="use so many rows of the file, for a smoke test")
     parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
     options = parser.parse_args()
     os.environ["RAYSYNTH_QUIET"] = "1"
     methods = options.methods.split(",")
-    methods += [f"dpmm {m}" for m in options.dpmm_methods.split(",")] if options.dpmm else []
+    options.pythons = dict(peer.split("=", 1) for peer in options.peers)
+    methods += list(options.pythons)
     done = _finished(options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -76,13 +82,15 @@ def main() -> None:
         (folder / "domains.json").write_text(json.dumps(domains(data)), encoding="utf-8")
         for method in methods:
             for epsilon in (float(e) for e in options.epsilons.split(",")):
-                for seed in range(options.seeds):
+                for seed in range((method in options.pythons and options.peer_seeds) or options.seeds):
                     key = (method, epsilon, seed)
                     if key not in done:
                         done[key] = measure(options, folder, method, epsilon, seed)
                         _keep(options.out, done[key])
                     print(json.dumps(done[key]), flush=True)
-    _table([r for r in done.values() if r["method"] in methods])
+    results = [r for r in done.values() if r["method"] in methods and "no_result" not in r]
+    _table(results)
+    _differences(results, methods[0], list(options.pythons))
 
 
 def domains(data: pd.DataFrame) -> dict[str, Any]:
@@ -116,9 +124,13 @@ def declared(data: pd.DataFrame, domain: dict[str, Any]) -> TableSchema:
 def measure(options: argparse.Namespace, folder: Path, method: str, epsilon: float, seed: int) -> dict[str, Any]:
     """The figures of one fit."""
     synthetic = str(folder / "synthetic.csv")
-    made = _dpmm(options, folder, method, epsilon) if method.startswith("dpmm ") else None
-    if made is None:
-        made = _ours(options, folder, method, epsilon, seed)
+    begun = time.perf_counter()
+    try:
+        made = (_peer if method in options.pythons else _ours)(options, folder, method, epsilon, seed)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        why = error.stderr.splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) else "limit"
+        seconds = round(time.perf_counter() - begun)
+        return {"method": method, "epsilon": epsilon, "seed": seed, "no_result": why, "seconds": seconds}
     scored = _judge(options, "score", str(folder / "train.csv"), str(folder / "test.csv"), synthetic, options.target)
     figures = {n: float(re.search(rf"{n} (-?[\d.]+)", scored)[1]) for n in NAMES}  # type: ignore[index]
     return {"method": method, "epsilon": epsilon, "seed": seed, **made, **figures}
@@ -142,13 +154,11 @@ def _ours(options: argparse.Namespace, folder: Path, method: str, epsilon: float
     return {"fit_seconds": round(seconds, 2), "spent": np.nan if spent is None else round(spent.epsilon, 4)}
 
 
-def _dpmm(options: argparse.Namespace, folder: Path, method: str, epsilon: float) -> dict[str, float]:
-    rows = len(pd.read_csv(folder / "train.csv", usecols=[0]))
-    peer = Path(__file__).with_name("peer_dpmm.py")
+def _peer(options: argparse.Namespace, folder: Path, method: str, epsilon: float, seed: int) -> dict[str, float]:
     files = [str(folder / "train.csv"), str(folder / "domains.json")]
-    command = [options.dpmm, str(peer), *files, method.removeprefix("dpmm "), str(epsilon), str(DELTA), str(rows)]
-    command += [str(folder / "synthetic.csv"), *([str(options.dpmm_iterations)] if options.dpmm_iterations else [])]
-    printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
+    command = [options.pythons[method], str(Path(__file__).with_name("peer_private.py")), *files, method]
+    command += [str(epsilon), str(DELTA), str(seed), str(folder / "synthetic.csv")]
+    printed = subprocess.run(command, check=True, text=True, capture_output=True, timeout=options.limit).stdout
     return {"fit_seconds": round(json.loads(printed.splitlines()[-1])["fit_seconds"], 2), "spent": epsilon}
 
 
@@ -176,6 +186,21 @@ def _table(records: list[dict[str, Any]]) -> None:
     for key in dict.fromkeys((r["method"], r["epsilon"]) for r in records):
         own = [r for r in records if (r["method"], r["epsilon"]) == key]
         print(f"{key[0]:<20}{key[1]:>8g}" + "".join(f"{mean(r[n] for r in own):>12.4f}" for n in names))
+
+
+def _differences(records: list[dict[str, Any]], ours: str, peers: list[str]) -> None:
+    """How far ours is above each peer at each epsilon, fits of both taken to have the same spread."""
+    for peer, epsilon in dict.fromkeys((r["method"], r["epsilon"]) for r in records if r["method"] in peers):
+        for name in ("quality", "TSTR"):
+            values = [
+                [r[name] for r in records if (r["method"], r["epsilon"]) == (method, epsilon)]
+                for method in (ours, peer)
+            ]
+            free = len(values[0]) + len(values[1]) - 2
+            spread = sqrt(sum(sum((v - mean(own)) ** 2 for v in own) for own in values) / max(free, 1))
+            half = student.ppf(0.975, free) * spread * sqrt(sum(1 / len(own) for own in values)) if free else np.nan
+            above = f"{mean(values[0]) - mean(values[1]):.4f} +- {half:.4f}"
+            print(f"{name} above {peer} at {epsilon:g}: {above} ({len(values[0])} and {len(values[1])} seeds)")
 
 
 if __name__ == "__main__":

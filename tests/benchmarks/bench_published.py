@@ -5,10 +5,11 @@
 
 The protocol of TabSyn, TabDiff and TabPC (april-tools/tabpc, `src/metrics/metrics.py`): nine tenths of a table are
 learned, as many rows are made, and SDMetrics' detection metric with XGBoost tells them from the rows that were learned
-from: 1 where it cannot, 0 where it always can (1 - s / 2 is the AUC). That score rewards copies, so beside it stand the
-same score against the tenth that nobody learned from, and the judge's shares; `copy` gives the learned rows themselves,
-`cart` is sequential CART with leaves of 2 rows. The split is ours (seed 1234); of Adult too, where theirs is the
-official one. Columns are numbers or categories as their files have them.
+from: 1 where it cannot, 0 where it always can (1 - s / 2 is the AUC). That score rewards copies, so beside it stand
+the same score against the tenth that nobody learned from, the judge's shares, and how many made rows equal a learned
+row (`equal`; of the tenth `equal_unseen`); `copy` gives the learned rows themselves, `cart` is sequential CART with
+leaves of 2 rows. The split is ours (seed 1234); of Adult too, where theirs is the official one. Columns are numbers or
+categories as their files have them.
 
 FOLDER holds NAME.csv of the tables of PUBLISHED: `beijing` (PM2.5) without rows that have gaps and without row numbers,
 `default` without its row numbers. PYTHON has sdmetrics and xgboost (this file runs itself there, too).
@@ -58,7 +59,7 @@ def main() -> None:
                 with options.out.open("a") as lines:
                     lines.write(json.dumps(done[-1]) + "\n")
                 print(done[-1], flush=True)
-    keys = ("seconds", "score", "against_unseen", "unseen", "nearer", "quality")
+    keys = ("seconds", "score", "against_unseen", "unseen", "nearer", "quality", "equal", "equal_unseen")
     print(f"{'table':<10} published " + " ".join(f"{key:>14}" for key in ("method", *keys)))
     for d in done:
         figures = " ".join(f"{d[key]:14.4g}" for key in keys)
@@ -87,9 +88,16 @@ def measured(options: argparse.Namespace, name: str, method: str) -> dict[str, A
         run = [options.judge_python, __file__, "detect", files[0], files[2], files[1]]
         scores = json.loads(_output(run).splitlines()[-1])
         judged = _output([options.judge_python, str(options.judge), "score", *files, PUBLISHED[name][1]])
+        equal = [equal_share(pd.read_parquet(file), train) for file in (files[2], files[1])]
     shares = {key: float(re.findall(rf"{key} ([\d.]+)", judged)[0]) for key in ("unseen", "nearer", "quality")}
     figures = {"seconds": round(seconds, 1), "score": scores[0], "against_unseen": scores[1], **shares}
-    return {"table": name, "method": method, **figures}
+    return {"table": name, "method": method, **figures, "equal": equal[0], "equal_unseen": equal[1]}
+
+
+def equal_share(rows: pd.DataFrame, learned: pd.DataFrame) -> float:
+    """The share of `rows` that equal a learned row in every column."""
+    found = rows.merge(learned.drop_duplicates(), how="left", indicator=True)["_merge"]
+    return round(float((found == "both").mean()), 4)
 
 
 def detected(real: str, synthetic: str) -> float:
