@@ -4,6 +4,7 @@
     python tests/benchmarks/bench_sequences.py --data ../shared/data --method autoregressive_sequences
     python tests/benchmarks/bench_sequences.py --data ../shared/data --epochs 5 --scorings 1 --updates 200   # a look
     python tests/benchmarks/bench_sequences.py --rows 1000000 --epochs 1 --method autoregressive_sequences   # large
+    python tests/benchmarks/bench_sequences.py --data ../shared/data --method autoregressive_sequences --strict
 
 Windows of 24 days of six features, scaled to [0, 1]; one training, then the mean of several scorings by a post-hoc GRU
 (`evaluation/sequence_metrics.py`), each with a seed and sequences of its own. The published scores have a GRU of 3
@@ -11,6 +12,12 @@ units; a stricter one of 24 stands beside it. The long table is the same prices 
 with a column of categories (up, down, still). Prints the figures and one JSON line for each method; `--model FILE`
 keeps the model of the array and goes on from it (with one method). `--rows` fits a made-up long table of so many rows,
 written as Parquet in the order of time, so that no sequence lies together: seconds, and memory of all processes.
+
+`--strict` judges by sequences that nobody learned from, by a GRU of 32 units (2,000 updates): stocks by the windows of
+the last 40 % of the days, a window's length after the last day that was learned from; the hours of Bikeshare's days by
+the other half of the days. Beside made sequences stand those that were learned from (real against real) and the
+judged ones with their steps shuffled (which must show); and the share of made days nearer to a learned day than to a
+judged one (0.5 is no copying; of the learned days themselves 1).
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ import numpy as np
 import pandas as pd
 import torch
 from process_memory import watched
+from scipy.spatial.distance import cdist
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN, load_synthetic_model
 from raysynth.evaluation.sequence_metrics import (
@@ -53,6 +61,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--model", type=Path, help="file for the model; where it exists, it is scored")
     parser.add_argument("--no-table", action="store_true", help="leave the long table out")
+    parser.add_argument("--strict", action="store_true", help="judge by sequences that nobody learned from")
     parser.add_argument("--rows", type=int, help="fit a made-up long table of so many rows, and nothing else")
     parser.add_argument("--folder", help=argparse.SUPPRESS)  # of such a table, in the process that is watched
     options = parser.parse_args()
@@ -67,6 +76,11 @@ def main() -> None:
         parser.error("--model keeps one model; name one --method")
     for method in methods:
         print(f"-- {method}", flush=True)
+        if options.strict:
+            for name, (learned, judged) in unseen(prices, Path(options.data)).items():
+                figures = strict(learned, judged, method, options)
+                print(json.dumps({"bench": "strict", "method": method, "table": name, **figures}), flush=True)
+            continue
         figures = of_array(prices, method, options)
         if not options.no_table:
             figures["long_table"] = of_table(prices, method, options)
@@ -135,6 +149,40 @@ def of_array(prices: pd.DataFrame, method: str, options: argparse.Namespace) -> 
     for name, (mean, deviation) in means.items():
         print(f"{name:<30} {mean:.4f} +- {deviation:.4f}")
     return {"training_seconds": round(seconds, 1), "scores": means}
+
+
+def unseen(prices: pd.DataFrame, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Sequences to learn from and others to judge by, features scaled by the range of both."""
+    series = windows(prices)
+    last = round(0.6 * len(series))
+    bikes = pd.read_csv(folder / "Bikeshare.csv")
+    names = ["bikers", "temp", "atemp", "hum", "windspeed"]
+    days = [g[names].to_numpy(float) for _, g in bikes.groupby("day") if len(g) == STEPS]
+    days = np.stack(days)[np.random.default_rng(0).permutation(len(days))]
+    days = (days - days.min((0, 1))) / (days.max((0, 1)) - days.min((0, 1)))
+    half = len(days) // 2
+    return {"stocks": (series[:last], series[last + 2 * STEPS :]), "bikes": (days[:half], days[half:])}
+
+
+def strict(learned: np.ndarray, judged: np.ndarray, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds, scores against `judged` (mean, standard deviation), and the share that lies nearer to `learned`."""
+    model, seconds = trained(learned, method, options)
+    counts = {} if options.updates is None else {"updates": options.updates}
+    scores: dict[str, list[float]] = {}
+    nearer = []
+    for seed in range(options.scorings):
+        made = np.asarray(model.sample(n_sequences=len(judged), seed=seed))
+        mixed = np.random.default_rng(seed).permuted(np.tile(np.arange(STEPS), (len(judged), 1)), axis=1)
+        shuffled = np.take_along_axis(judged, mixed[..., None], axis=1)
+        for name, rows in (("made", made), ("real", learned), ("shuffled", shuffled)):
+            scores.setdefault(name, []).append(discriminative_score(judged, rows, seed=seed, hidden=32, **counts))
+        n = min(len(learned), len(judged))
+        to = [cdist(made.reshape(len(made), -1), own[:n].reshape(n, -1)).min(1) for own in (learned, judged)]
+        nearer.append(float((to[0] < to[1]).mean()))
+    means = {name: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)] for name, v in scores.items()}
+    steps = [float(np.abs(np.diff(x, axis=1)).mean()) for x in (made, judged)]
+    figures = {"sequences": [len(learned), len(judged)], "training_seconds": round(seconds, 1), "scores": means}
+    return {**figures, "nearer": round(float(np.mean(nearer)), 4), "steps": [round(v, 5) for v in steps]}
 
 
 def trained(real: np.ndarray, method: str, options: argparse.Namespace) -> tuple[Any, float]:
