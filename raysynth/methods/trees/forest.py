@@ -39,13 +39,6 @@ class Score:
     high: float
     rank: np.ndarray
 
-    def ranks(self, codes_FN: Any) -> np.ndarray:
-        """Rank (N,) of each row, from the codes (N,) of each input column."""
-        total = self.tables[0].take(codes_FN[0])
-        for table, codes_N in zip(self.tables[1:], codes_FN[1:], strict=True):
-            total += table.take(codes_N)
-        return self.of(total)
-
     def of(self, total_N: np.ndarray) -> np.ndarray:
         """Rank (N,) of each sum."""
         return self.rank.take(self.steps(total_N))
@@ -97,91 +90,120 @@ class Forest:
 
     # ---- rows to leaves ----------------------------------------------------------------------------------------------
 
-    def features(self, codes_CN: Any) -> np.ndarray:
-        """Input values (F, N) int32 of rows whose codes are given by column."""
-        columns = [codes_CN[c] for c in self.inputs]
-        places = [c if o is None else o[c] for c, o in zip(columns, self.orders, strict=True)]
-        located = [] if self.location is None else [self.location.steps(self.location.of(columns))]
-        stacked = [*places, *located, *(score.ranks(columns) for score in self.scores)]
-        n = len(codes_CN[0]) if len(codes_CN) else 0
-        return np.array(stacked, dtype=np.int32) if stacked else np.zeros((1, n), np.int32)
+    def features(self, codes_CN: np.ndarray) -> np.ndarray:
+        """Input values (N, F) uint16 of rows whose codes (C, N) uint16 are given by column."""
+        from raysynth.methods.trees.drawing import TILE, put_inputs, put_scores
 
-    def leaves(self, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
-        """Leaf (N,) of each row in the tree that is named for it."""
-        from raysynth.methods.trees.loops import walked
+        n_columns, located = len(self.inputs), self.location is not None
+        x_NF = np.zeros((codes_CN.shape[1], max(n_columns + located + len(self.scores), 1)), np.uint16)
+        codes_CN, inputs = np.ascontiguousarray(codes_CN), np.array(self.inputs, np.int64)
+        put_inputs(codes_CN, inputs, *self._places, x_NF)
+        if self.location is not None:
+            x_NF[:, n_columns] = self.location.steps(self.location.of(codes_CN[inputs]))
+        for i, (tables, starts, scales, rank) in enumerate(self._tables, n_columns + located):
+            put_scores(codes_CN, inputs, tables, starts, scales, rank, np.empty(TILE, np.float32), x_NF, i)
+        return x_NF
 
-        leaf_N = walked(self.feature, self.threshold, self.left, x_FN, self.roots.take(tree_N))
-        if len(leaf_N) < len(tree_N):
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places of all orders, and where each input's begin (-1: it has none)."""
+        ends = np.cumsum([0, *(0 if o is None else len(o) for o in self.orders)])
+        start_F = [-1 if o is None else start for o, start in zip(self.orders, ends, strict=False)]
+        places = [o.astype(np.int32) for o in self.orders if o is not None]
+        return np.concatenate([np.zeros(0, np.int32), *places]), np.array(start_F, np.int64)
+
+    @cached_property
+    def _tables(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each score its addends, where each input's begin, the lowest sum and steps for each unit, and ranks."""
+        result = []
+        for score in self.scores:
+            starts = np.cumsum([0, *(len(t) for t in score.tables[:-1])])
+            scales = np.array([score.low, len(score.rank) / (score.high - score.low)], np.float32)
+            tables = np.concatenate(score.tables).astype(np.float32)
+            result.append((tables, starts, scales, score.rank.astype(np.uint16)))
+        return result
+
+    @cached_property
+    def _nodes(self) -> np.ndarray:
+        from raysynth.methods.trees.drawing import packed
+
+        return packed(self.feature, self.threshold, self.left)
+
+    def leaves(self, x_NF: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
+        """Leaf (N,) int32 of each row in the tree that is named for it."""
+        from raysynth.methods.trees.drawing import walked
+
+        leaf_N = self.roots.take(tree_N)
+        if not walked(self._nodes, x_NF, leaf_N):
             raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
         return leaf_N
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
-    def draw(self, codes_CN: Any, n: int, rng: np.random.Generator, *, even: bool = False) -> np.ndarray:
+    def draw(self, codes_CN: np.ndarray, n: int, rng: np.random.Generator, *, even: bool = False) -> np.ndarray:
         """Codes (n,) of the column for rows whose other codes are given by column.
+
+        In a leaf, a place between two entries in one stretch of smooth cells is a code between them. Half of the first
+        and half of the last entry have no neighbour and stay: a leaf that gave all of one end would draw too low or
+        too high.
 
         Args:
             even: rows share out trees and the entries of leaves evenly (systematic sampling; Madow and Madow 1944):
                 each row's code is drawn as it is otherwise, but how often the n rows have a code varies less.
         """
-        tree_N = np.arange(n) % len(self.roots) if n < 64 else rng.integers(0, len(self.roots), n, dtype=np.int32)
-        tree_N = rng.permutation((np.arange(n) + tree_N[:1]) % len(self.roots)) if even else tree_N
-        leaf_N = self.leaves(self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32), tree_N)
-        node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
-        start_N = self.start[node_N]
-        place = (_spread(self._place.take(node_N), rng) if even else rng.random(n)) * (self.stop[node_N] - start_N)
-        if self.location is not None:
-            location_N = self.location.of([codes_CN[c] for c in self.inputs])
-            return self.location.codes(location_N, self.codes[start_N + place.astype(np.int64)], rng)
-        if self.run is None:
-            drawn: np.ndarray = self.codes[start_N + place.astype(np.int64)]
-            return drawn
-        return self._between(start_N, place, node_N, leaf_N)
+        from raysynth.methods.trees.drawing import picked
 
-    @cached_property
-    def _place(self) -> np.ndarray:
-        """Where each node's entries begin, among the places where some begin: small numbers are sorted faster, (M,)."""
-        places, place = np.unique(self.start, return_inverse=True)
-        return place.astype(np.uint16) if len(places) <= 65_536 else place
+        tree_N = np.arange(n) % len(self.roots) if n < 64 else rng.integers(0, len(self.roots), n, dtype=np.int32)
+        if even and n:
+            in_turn = (np.arange(len(self.roots)) + tree_N[0]) % len(self.roots)
+            tree_N = rng.permutation(np.tile(in_turn, -(-n // len(in_turn)))[:n])
+        leaf_N = self.leaves(self.features(codes_CN), tree_N)
+        node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
+        part_N = self._spread(node_N, rng) if even else rng.random(n)
+        run = np.zeros(0, np.int64) if self.run is None or self.location is not None else self.run.astype(np.int64)
+        codes_N = np.empty(n, self.codes.dtype)
+        picked(node_N, leaf_N, (self.start, self.stop, self.codes), run, part_N, codes_N)
+        if self.location is not None:
+            return self.location.codes(self.location.of(codes_CN[list(self.inputs)]), codes_N, rng)
+        return codes_N
 
     def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        node_N = leaf_N.copy()
-        rows = np.flatnonzero(rng.random(len(node_N)) >= self.keep.take(node_N))
-        while len(rows):
-            node_N[rows] = up = self.parent.take(node_N.take(rows))
-            rows = rows[rng.random(len(rows)) >= self.keep.take(up)]
+        from raysynth.methods.trees.drawing import left_nodes, went_up
+
+        node_N, rows = leaf_N.copy(), np.empty(len(leaf_N), np.int64)
+        n_rows = left_nodes(node_N, self.keep, rng.random(len(node_N)), rows)
+        while n_rows:
+            n_rows = went_up(node_N, self.parent, self.keep, rng.random(n_rows), rows)
         return node_N
 
-    def _between(self, start_N: np.ndarray, place: np.ndarray, node_N: np.ndarray, leaf_N: np.ndarray) -> np.ndarray:
-        """Codes at a place (N,) among a node's entries, of which each reaches half an entry down and up.
+    def _spread(self, node_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one node or of near ones.
 
-        In a leaf, a place between two entries in one stretch of smooth cells is a code between them. Half of the first
-        and half of the last entry have no neighbour and stay: a leaf that gave all of one end would draw too low or
-        too high.
+        Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of
+        nodes' entries, rows of a node in random order.
         """
-        assert self.run is not None
-        entry = start_N + place.astype(np.int64)
-        drawn: np.ndarray = self.codes[entry]
-        part = place - np.floor(place)
-        lower = entry - (part < 0.5)
-        rows = np.flatnonzero((node_N == leaf_N) & (lower >= start_N) & (lower + 1 < self.stop[node_N]))
-        low, high = self.codes[lower[rows]].astype(np.int64), self.codes[lower[rows] + 1].astype(np.int64)
-        joined = (self.run[low] >= 0) & (self.run[low] == self.run[high])
-        rows, low, high = rows[joined], low[joined], high[joined]
-        way = (part[rows] + 0.5) % 1.0
-        drawn[rows] = low + (way * (high - low + 1)).astype(np.int64)
-        return drawn
+        from raysynth.methods.trees.drawing import spread
+
+        place, n_places = self._place
+        order, spread_N = rng.permutation(len(node_N)), np.empty(len(node_N))
+        spread(node_N, place, order, np.zeros(n_places + 1, np.int64), (GOLDEN, rng.random()), spread_N)
+        return spread_N
+
+    @cached_property
+    def _place(self) -> tuple[np.ndarray, int]:
+        """Where each node's entries begin, among the places where some begin, (M,), and how many places there are."""
+        places, place = np.unique(self.start, return_inverse=True)
+        return place.astype(np.int64), len(places)
 
     # ---- probabilities -----------------------------------------------------------------------------------------------
 
     def probability(self, codes_CN: Any, own_N: np.ndarray) -> np.ndarray:
         """P(own code | the others), (N,): the mean over the trees."""
         n = len(own_N)
-        x_FN = self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32)
-        total = np.zeros(n)
+        x_NF, total = self.features(codes_CN), np.zeros(n)
         location_N = np.zeros(n) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
         for tree in range(len(self.roots)):
-            leaf_N = self.leaves(x_FN, np.full(n, tree))
+            leaf_N = self.leaves(x_NF, np.full(n, tree))
             if self.location is None:
                 total += self._in_tree(leaf_N, own_N.astype(np.int64))
             else:
@@ -254,17 +276,3 @@ class Forest:
         leaf = np.flatnonzero(self.feature < 0)
         start = np.sort(self.start[leaf]).astype(np.int64)
         return (np.repeat(start, np.diff(np.append(start, len(self.codes)))) << 16) + self.codes
-
-
-def _spread(place_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one place or of near ones.
-
-    Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of places,
-    rows of a place in random order.
-    """
-    n = len(place_N)
-    order = rng.permutation(n)
-    order = order[np.argsort(place_N[order], kind="stable")]
-    spread_N = np.empty(n)
-    spread_N[order] = (np.arange(n) * GOLDEN + rng.random()) % 1.0
-    return spread_N

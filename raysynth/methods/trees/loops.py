@@ -1,4 +1,4 @@
-"""The inner loops of `boosting.py`, of drawing, and of balanced samples, compiled.
+"""The inner loops of `boosting.py` and of balanced samples, compiled.
 
 They make no arrays: each call of NumPy in them costs seconds to compile.
 
@@ -17,7 +17,6 @@ BIT_FACTOR = 0x077CB531  # a power of two below 2 ** 32 times it has another num
 FIRST_BIT = np.argsort([((BIT_FACTOR << bit) & 0xFFFFFFFF) >> 27 for bit in range(32)])
 ALL_LEAVES = np.uint64(0xFFFFFFFFFFFFFFFF)
 LEAST_GAIN = 1e-3
-MOST_STEPS = 192  # from a root to a leaf
 ROWS_AT_ONCE = 1024
 Index = Any  # an np.int64: what is called with a plain number, too, is compiled once more
 
@@ -272,23 +271,6 @@ def sums(
 
 
 @compiled
-def walked(
-    feature: np.ndarray, threshold: np.ndarray, left: np.ndarray, x_FN: np.ndarray, node_N: np.ndarray
-) -> np.ndarray:
-    """Takes each row down from its node to a leaf, in place; gives `node_N` back, empty where a tree never ends."""
-    for row in range(len(node_N)):
-        node = node_N[row]
-        for _ in range(MOST_STEPS):
-            if feature[node] < 0:
-                break
-            node = left[node] + (x_FN[feature[node], row] > threshold[node])
-        if feature[node] >= 0:
-            return node_N[:0]
-        node_N[row] = node
-    return node_N
-
-
-@compiled
 def exchanged(
     cells_NF: np.ndarray,
     ins: np.ndarray,
@@ -296,6 +278,7 @@ def exchanged(
     weight_N: np.ndarray,
     excess: np.ndarray,
     price: np.ndarray,
+    changes: np.ndarray,
     pairs: np.ndarray,
     chance: np.ndarray,
 ) -> None:
@@ -305,8 +288,12 @@ def exchanged(
         cells_NF: the cell of each row in each column. ins, outs: rows that are chosen, and the others.
         weight_N: a row gives way to a lighter one with the probability that it has of the own weight.
         excess: chosen rows of each cell beyond those wanted.
+        changes: working space, (2, cells): of the sum where a chosen row of a cell goes, and where one comes.
         pairs: places in `ins` and `outs` to try. chance: one in [0, 1) for each.
     """
+    for cell in range(len(excess)):
+        changes[0, cell] = price[cell] * (1.0 - 2.0 * excess[cell])
+        changes[1, cell] = price[cell] * (1.0 + 2.0 * excess[cell])
     for t in range(pairs.shape[1]):
         i, o = pairs[0, t], pairs[1, t]
         old, new = ins[i], outs[o]
@@ -315,10 +302,11 @@ def exchanged(
         change = 0.0
         for f in range(cells_NF.shape[1]):
             a, b = cells_NF[old, f], cells_NF[new, f]
-            if a != b:
-                change += price[a] * (1.0 - 2.0 * excess[a]) + price[b] * (1.0 + 2.0 * excess[b])
+            change += (changes[0, a] + changes[1, b]) if a != b else 0.0
         if change < 0.0:
             for f in range(cells_NF.shape[1]):
-                excess[cells_NF[old, f]] -= 1.0
-                excess[cells_NF[new, f]] += 1.0
+                for cell, by in ((cells_NF[old, f], -1.0), (cells_NF[new, f], 1.0)):
+                    excess[cell] += by
+                    changes[0, cell] = price[cell] * (1.0 - 2.0 * excess[cell])
+                    changes[1, cell] = price[cell] * (1.0 + 2.0 * excess[cell])
             ins[i], outs[o] = new, old

@@ -248,7 +248,7 @@ def _balance(
 
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)
-    cells = x_NF // coarse_F.astype(np.uint8) + np.arange(len(sizes)) * BALANCED_GROUPS
+    cells = x_NF // coarse_F.astype(np.uint8) + np.arange(len(sizes), dtype=np.int32) * np.int32(BALANCED_GROUPS)
     n_cells = len(sizes) * BALANCED_GROUPS
     if shares is None:
         wanted = np.bincount(cells.ravel(), weights=np.repeat(p, len(sizes)), minlength=n_cells)
@@ -260,7 +260,7 @@ def _balance(
     excess = np.bincount(cells[ins].ravel(), minlength=n_cells) - wanted
     tries = EXCHANGES * len(ins)
     pairs = np.stack([rng.integers(0, len(ins), tries), rng.integers(0, len(outs), tries)])
-    exchanged(cells, ins, outs, p, excess, 1.0 / (wanted + 1.0), pairs, rng.random(tries))
+    exchanged(cells, ins, outs, p, excess, 1.0 / (wanted + 1.0), np.empty((2, n_cells)), pairs, rng.random(tries))
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_rows_are_exchanged_until_shares_are_the_wanted_ones() -> None:
     wanted = np.tile([400.0, 300.0, 200.0, 100.0], 3)
     excess = np.bincount(cells[ins].ravel(), minlength=12) - wanted
     pairs = np.stack([rng.integers(0, 1_000, 30_000), rng.integers(0, 3_000, 30_000)])
-    exchanged(cells, ins, outs, np.ones(4_000), excess, 1.0 / wanted, pairs, rng.random(30_000))
+    exchanged(cells, ins, outs, np.ones(4_000), excess, 1.0 / wanted, np.empty((2, 12)), pairs, rng.random(30_000))
     assert len(np.unique(np.concatenate([ins, outs]))) == 4_000
     found = np.bincount(cells[ins].ravel(), minlength=12)
     assert np.array_equal(found - wanted, excess)
