@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.arguments import check_one_of, check_whole
-from raysynth.attacks.sequences import confidence_sequence
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import CampaignStore, Plan, Trial
 from raysynth.campaigns.results import CampaignResults
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
+from raysynth.comparison.rates import confidence_sequence
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
 from raysynth.evaluation.page import table_name

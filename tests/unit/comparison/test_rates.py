@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysynth.attacks.sequences import confidence_sequence
 from raysynth.comparison import rates
+from raysynth.comparison.rates import confidence_sequence
 
 
 def test_clopper_pearson_by_its_tails() -> None:
