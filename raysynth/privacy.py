@@ -5,13 +5,22 @@ The public names; what they do stands in `raysynth.attacks`.
 
 from __future__ import annotations
 
-from raysynth.attacks.attack import Attack, ClaimAttack, MembershipAttack, Outcome, RecordAttack
+from raysynth.attacks.attack import (
+    Attack,
+    ClaimAttack,
+    MembershipAttack,
+    Outcome,
+    RecordAttack,
+    Records,
+    Scene,
+    ThreatModel,
+    View,
+)
 from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit
 from raysynth.attacks.audit.run import audit_epsilon
 from raysynth.attacks.registry import ATTACKS, FAMILIES
 from raysynth.attacks.results import AttackResult, AttackResults
 from raysynth.attacks.run import run_privacy_attacks
-from raysynth.attacks.threat import Records, Scene, ThreatModel, View
 from raysynth.attacks.vulnerable import vulnerable_records
 
 __all__ = [

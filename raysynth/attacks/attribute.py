@@ -12,8 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import RecordAttack
-from raysynth.attacks.threat import Records, View
+from raysynth.attacks.attack import RecordAttack, Records, View
 from raysynth.comparison.features import tree_features
 from raysynth.comparison.neighbours import Metric, nearest, ranges
 from raysynth.comparison.rows import Rows

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.attacks.threat import Records
+from raysynth.attacks.attack import Records
 from raysynth.attacks.verdicts import Verdict
 from raysynth.comparison.coding import microseconds, numbers, text_of
 from raysynth.comparison.intervals import Estimate

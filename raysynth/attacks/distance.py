@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import Attack, MembershipAttack, Outcome
-from raysynth.attacks.threat import Records, Scene, ThreatModel, View
+from raysynth.attacks.attack import Attack, MembershipAttack, Outcome, Records, Scene, ThreatModel, View
 from raysynth.comparison.neighbours import gower_metric, nearest
 
 _FLOOR = 1e-3  # of the median distance in the reference: nearer is all the same

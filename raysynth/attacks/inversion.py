@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from raysynth.attacks.attack import ClaimAttack, RecordAttack
+from raysynth.attacks.attack import ClaimAttack, RecordAttack, Records, ThreatModel, View
 from raysynth.attacks.attribute import TOLERANCE, check_columns, column_of, metric_on, right
-from raysynth.attacks.threat import Records, ThreatModel, View
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
 from raysynth.comparison.rows import Rows, RowSpace
 from raysynth.data.table import as_table

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from raysynth.attacks.attack import MembershipAttack
+from raysynth.attacks.attack import MembershipAttack, Records, ThreatModel, View
 from raysynth.attacks.shadows import ShadowAttack
-from raysynth.attacks.threat import Records, ThreatModel, View
 from raysynth.comparison.neighbours import gower_metric, nearest
 
 _NEIGHBOURS, _REFERENCE = 8, 4_000

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import RecordAttack
+from raysynth.attacks.attack import RecordAttack, Records, View
 from raysynth.attacks.attribute import check_columns, metric_on
-from raysynth.attacks.threat import Records, View
 from raysynth.comparison.neighbours import nearest
 from raysynth.comparison.rows import Rows
 from raysynth.errors import ParameterError

@@ -16,8 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import MembershipAttack
-from raysynth.attacks.threat import Records, ThreatModel, View
+from raysynth.attacks.attack import MembershipAttack, Records, ThreatModel, View
 from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
 from raysynth.comparison.rows import Rows

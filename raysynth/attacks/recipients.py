@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.attacks.attack import Attack
+from raysynth.attacks.attack import Attack, Records, Scene
 from raysynth.attacks.direct import Comparison, People, compare_file, compare_release, public_columns
 from raysynth.attacks.registry import new_attack
 from raysynth.attacks.results import AttackResult
 from raysynth.attacks.run import FEWEST_ROWS, make_scenes, run_attack, sample_records
 from raysynth.attacks.singling_out import SinglingOutAttack
-from raysynth.attacks.threat import Records, Scene
 from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, person_notes
 from raysynth.comparison.rows import numbered_rows

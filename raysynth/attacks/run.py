@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.arguments import check_whole
-from raysynth.attacks.attack import Attack, Outcome
+from raysynth.attacks.attack import Attack, Outcome, Records, Scene, View
 from raysynth.attacks.registry import FAMILIES, attacks_of
 from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
-from raysynth.attacks.threat import Records, Scene, View
 from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, check_of_one_table, pair_tables, person_notes
 from raysynth.comparison.rows import numbered_rows, row_space

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from raysynth.attacks.attack import Records, ThreatModel, View
 from raysynth.attacks.shadows import N_SHADOWS, ShadowAttack
-from raysynth.attacks.threat import Records, ThreatModel, View
 from raysynth.comparison.features import linear_features
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.rows import Rows

@@ -13,8 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from raysynth.attacks.attack import MembershipAttack
-from raysynth.attacks.threat import Records, View
+from raysynth.attacks.attack import MembershipAttack, Records, View
 from raysynth.comparison.rows import RowSpace
 from raysynth.errors import DataError, ParameterError
 from raysynth.running.progress import progress

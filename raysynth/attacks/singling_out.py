@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import ClaimAttack
-from raysynth.attacks.threat import Records, View
+from raysynth.attacks.attack import ClaimAttack, Records, View
 from raysynth.comparison.rows import Rows
 
 EQUAL, AT_MOST, AT_LEAST = 0, 1, 2

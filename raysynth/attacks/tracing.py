@@ -26,8 +26,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import MembershipAttack, Outcome
-from raysynth.attacks.threat import Records, Scene, ThreatModel, View
+from raysynth.attacks.attack import MembershipAttack, Outcome, Records, Scene, ThreatModel, View
 from raysynth.comparison.rows import Rows
 
 GROUPS = 64  # of each column of numbers, of equal size among the reference rows

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.attacks.threat import Records
+from raysynth.attacks.attack import Records
 from raysynth.comparison.neighbours import ranges
 from raysynth.comparison.rows import Rows
 

@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raysynth.attacks.attack import MembershipAttack
-from raysynth.attacks.threat import Records, ThreatModel, View
+from raysynth.attacks.attack import MembershipAttack, Records, ThreatModel, View
 
 
 class CriticAttack(MembershipAttack):

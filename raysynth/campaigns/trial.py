@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.attacks.attack import MembershipAttack
+from raysynth.attacks.attack import MembershipAttack, Records, View
 from raysynth.attacks.registry import new_attack
 from raysynth.attacks.run import read_records
 from raysynth.attacks.shadows import ShadowAttack, published
-from raysynth.attacks.threat import Records, View
 from raysynth.attacks.vulnerable import vulnerable_records
 from raysynth.campaigns.plan import Plan, Trial
 from raysynth.comparison.pairing import pair_tables

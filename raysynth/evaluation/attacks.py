@@ -18,9 +18,8 @@ from raysynth.evaluation.privacy import Check
 from raysynth.evaluation.section import Section, section_body
 
 if TYPE_CHECKING:
-    from raysynth.attacks.attack import Attack
+    from raysynth.attacks.attack import Attack, Records
     from raysynth.attacks.results import AttackResults
-    from raysynth.attacks.threat import Records
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 ROC_SIZE = 220.0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.attacks.attack import Records
 from raysynth.attacks.registry import FAMILIES
 from raysynth.attacks.run import Asked, sample_records
-from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use

@@ -33,8 +33,8 @@ from bench_attacks import PLANTED, long_vae, noisy
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from raysynth.api import new_synthesizer
+from raysynth.attacks.attack import ThreatModel
 from raysynth.attacks.attribute import AttributeAttack, ModelAttributeAttack, NearestAttributeAttack, column_of
-from raysynth.attacks.threat import ThreatModel
 from raysynth.comparison.features import category_flags, linear_features, tree_features
 from raysynth.comparison.rows import Rows
 from raysynth.privacy import MembershipAttack, Records, View, run_privacy_attacks
