@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.attacks.attack import MembershipAttack, Records, ThreatModel, View
-from raysynth.attacks.shadows import ShadowAttack
+from raysynth.attacks.shadow import ShadowAttack
 from raysynth.comparison.neighbours import gower_metric, nearest
 
 _NEIGHBOURS, _REFERENCE = 8, 4_000

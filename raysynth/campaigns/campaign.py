@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.arguments import check_one_of, check_whole
-from raysynth.attacks.shadows import ShadowAttack
+from raysynth.attacks.shadow import ShadowAttack
 from raysynth.campaigns.plan import CampaignStore, Plan, Trial
 from raysynth.campaigns.results import CampaignResults
 from raysynth.campaigns.trial import Report, World, make_world, run_trial

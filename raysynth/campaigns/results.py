@@ -14,7 +14,7 @@ import pyarrow as pa
 from raysynth.attacks import roc
 from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.roc import roc_curve
-from raysynth.attacks.shadows import ShadowAttack
+from raysynth.attacks.shadow import ShadowAttack
 from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.verdicts import campaign_purposes
 from raysynth.comparison import rates
