@@ -42,8 +42,8 @@ import pandas as pd
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.adversary import learned
-from raysynth.attacks.audit.bounds import game_bound
 from raysynth.attacks.audit.releases import judged, loss_of, seen_fit
+from raysynth.attacks.audit.results import game_bound
 from raysynth.attacks.audit.units import units_of
 from raysynth.data.fragments import Table
 from raysynth.dp import PrivacyBudget

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
-from raysynth.attacks.audit.bounds import game_bound, gaussian_mu
-from raysynth.attacks.audit.results import AuditedAttack
+from raysynth.attacks.audit.results import AuditedAttack, game_bound, gaussian_mu
 from raysynth.dp.accounting.calibration import gaussian_noise_multiplier
 from raysynth.dp.mechanisms.answers import Listener, Question, check_unheard, listening
 from raysynth.dp.mechanisms.noise import NoiseSource, noise_source

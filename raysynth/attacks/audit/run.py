@@ -26,9 +26,8 @@ import numpy as np
 
 from raysynth.arguments import check_whole
 from raysynth.attacks.audit.adversary import Decision, features_of, learned
-from raysynth.attacks.audit.bounds import check_confidence, game_bound, one_run_bound
 from raysynth.attacks.audit.releases import judged, privacy_loss
-from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit
+from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit, check_confidence, game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError

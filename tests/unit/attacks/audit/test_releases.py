@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from raysynth.api import new_synthesizer
-from raysynth.attacks.audit.bounds import gaussian_mu
 from raysynth.attacks.audit.releases import loss_of, privacy_loss, seen_fit
+from raysynth.attacks.audit.results import gaussian_mu
 from raysynth.attacks.audit.units import units_of
 from raysynth.dp.mechanisms.answers import Law, Question
 from raysynth.errors import ParameterError

@@ -17,7 +17,7 @@ from scipy import stats
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.adversary import learned
-from raysynth.attacks.audit.bounds import game_bound, one_run_bound, one_run_chance
+from raysynth.attacks.audit.results import game_bound, one_run_bound, one_run_chance
 from raysynth.attacks.audit.units import canary_row
 from raysynth.dp.accounting import scope
 from raysynth.dp.gradients.release import clipped_sum

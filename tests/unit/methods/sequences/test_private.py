@@ -17,7 +17,7 @@ import torch
 from scipy.special import ndtri
 
 from raysynth import TimeSeriesGAN, load_synthetic_model
-from raysynth.attacks.audit.bounds import game_bound
+from raysynth.attacks.audit.results import game_bound
 from raysynth.data.sequences import Windows
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import total_epsilon
