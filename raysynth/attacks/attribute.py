@@ -13,9 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from raysynth.attacks.attack import RecordAttack, Records, View
-from raysynth.comparison.features import tree_features
 from raysynth.comparison.neighbours import Metric, nearest, ranges
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, tree_features
 from raysynth.errors import ParameterError
 
 TOLERANCE = 0.05  # a number is guessed right within this share of the guess (Giomi et al. 2023)

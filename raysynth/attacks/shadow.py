@@ -18,9 +18,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from raysynth.attacks.attack import MembershipAttack, Records, ThreatModel, View
-from raysynth.comparison.features import linear_features
 from raysynth.comparison.neighbours import gower_metric, nearest
-from raysynth.comparison.rows import Rows, RowSpace
+from raysynth.comparison.rows import Rows, RowSpace, linear_features
 from raysynth.errors import DataError, ParameterError
 from raysynth.running.progress import progress
 from raysynth.running.runner import iter_tasks

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from raysynth.arguments import check_one_of
-from raysynth.comparison.features import category_flags, learnable, linear_features, tree_features
 from raysynth.comparison.intervals import Estimate, bootstrap
 from raysynth.comparison.kept_results import KeptResults, content_key
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, category_flags, learnable, linear_features, tree_features
 from raysynth.errors import DataError, ParameterError
 from raysynth.running.runner import run_tasks
 

@@ -35,8 +35,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from raysynth.api import new_synthesizer
 from raysynth.attacks.attack import ThreatModel
 from raysynth.attacks.attribute import AttributeAttack, ModelAttributeAttack, NearestAttributeAttack, column_of
-from raysynth.comparison.features import category_flags, linear_features, tree_features
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, category_flags, linear_features, tree_features
 from raysynth.privacy import MembershipAttack, Records, View, run_privacy_attacks
 
 OURS = ("distance", "nearest", "density_ratio", "local_likelihood", "plagiarism", "tracing")

@@ -110,7 +110,7 @@ METRIC = '''"""How many of the synthetic rows are all different."""
 
 from dataclasses import dataclass
 
-from raysynth.comparison.features import tree_features
+from raysynth.comparison.rows import tree_features
 from raysynth.evaluation.metrics.metric import Line, Metric
 from raysynth.evaluation.section import Section
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.comparison.features import linear_features
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, linear_features
 from raysynth.evaluation.metrics.metric import Metric
 
 _FIT, _SHOWN = 5_000, 600

@@ -20,9 +20,8 @@ from functools import partial
 
 import numpy as np
 
-from raysynth.comparison.features import linear_features
 from raysynth.comparison.intervals import Z95, Estimate, share
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, linear_features
 from raysynth.evaluation.metrics.metric import Line, Metric
 from raysynth.running.runner import run_tasks
 

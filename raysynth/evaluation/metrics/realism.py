@@ -13,10 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from raysynth.comparison.features import category_flags, learnable, tree_features
 from raysynth.comparison.intervals import Estimate
 from raysynth.comparison.rates import auc
-from raysynth.comparison.rows import Rows, divided
+from raysynth.comparison.rows import Rows, category_flags, divided, learnable, tree_features
 from raysynth.errors import DataError
 from raysynth.evaluation.metrics.metric import Line, Metric
 from raysynth.running.runner import run_tasks
