@@ -25,8 +25,7 @@ from scipy.special import ndtr
 
 from raysynth.attacks.audit.results import AuditedAttack, game_bound, gaussian_mu
 from raysynth.dp.accounting.calibration import gaussian_noise_multiplier
-from raysynth.dp.mechanisms.answers import Listener, Question, check_unheard, listening
-from raysynth.dp.mechanisms.noise import NoiseSource, noise_source
+from raysynth.dp.mechanisms.noise import Listener, NoiseSource, Question, check_unheard, listening, noise_source
 from raysynth.errors import ParameterError
 from raysynth.running.runner import in_this_process
 

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from raysynth.dp.gradients.record import Recorder
 from raysynth.dp.gradients.uses import Use
-from raysynth.dp.mechanisms.answers import check_unheard
-from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, noise_source
+from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, check_unheard, noise_source
 from raysynth.files.storage import Target
 from raysynth.running.device_copies import to_device
 

@@ -22,8 +22,7 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 import numpy as np
 from scipy.special import ndtri
 
-from raysynth.dp.mechanisms.answers import Law, Question, answered
-from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.dp.mechanisms.noise import Law, NoiseSource, Question, answered
 
 WORD = 64  # bits
 DIGITS = 40  # of the first exact look; 30 more at each further one

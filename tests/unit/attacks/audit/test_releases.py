@@ -12,7 +12,7 @@ from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.releases import loss_of, privacy_loss, seen_fit
 from raysynth.attacks.audit.results import gaussian_mu
 from raysynth.attacks.audit.units import units_of
-from raysynth.dp.mechanisms.answers import Law, Question
+from raysynth.dp.mechanisms.noise import Law, Question
 from raysynth.errors import ParameterError
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.copula.private import products_norm

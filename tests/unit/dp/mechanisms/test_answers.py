@@ -11,8 +11,8 @@ from outcome import value_of
 from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise
-from raysynth.dp.mechanisms.answers import Law, Question, answered, check_unheard, listening
 from raysynth.dp.mechanisms.counts import chosen, gaussian_vector, noised_count, noised_counts
+from raysynth.dp.mechanisms.noise import Law, Question, answered, check_unheard, listening
 from raysynth.errors import ParameterError
 
 EXACT, OTHER, ANSWER = (np.array(x, float) for x in ([3, 0, 7], [3, 1, 5], [4, -2, 6]))
