@@ -5,7 +5,7 @@ from the private rows is charged to it before the work is done.
 """
 
 from raysynth.dp.accounting.accountant import Spent, spent, total_epsilon
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import Event, Ledger, Mechanism
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.dp.accounting.scope import PrivacyScope

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
+from raysynth.dp.accounting.calibration import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError

@@ -18,7 +18,7 @@ from raysynth.arguments import check_whole
 from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, Event, Ledger, unit_in_words
 from raysynth.dp.accounting.odometer import Odometer
 from raysynth.dp.accounting.scope import PrivacyScope

@@ -40,7 +40,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.related.grouping import NO_PARENT, plain

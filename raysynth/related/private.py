@@ -27,8 +27,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
-from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
+from raysynth.dp.accounting.calibration import PrivacyBudget, gaussian_delta, gaussian_noise_multiplier
 from raysynth.dp.accounting.ledger import Ledger
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.fitting.opening import fit_opened, open_table

@@ -31,8 +31,7 @@ import pyarrow as pa
 
 from raysynth.data.fragments import Table
 from raysynth.dp.accounting.accountant import total_epsilon
-from raysynth.dp.accounting.budget import DEFAULT_DELTA, PrivacyBudget
-from raysynth.dp.accounting.calibration import calibrated
+from raysynth.dp.accounting.calibration import DEFAULT_DELTA, PrivacyBudget, calibrated
 from raysynth.dp.accounting.ledger import Event, Ledger, gaussian, selection
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.dp.accounting.scope import PrivacyScope

@@ -88,7 +88,7 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Folde
 
 def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     """The model with a ledger of both fits; as it is where one of them has no epsilon."""
-    from raysynth.dp.accounting.budget import PrivacyBudget
+    from raysynth.dp.accounting.calibration import PrivacyBudget
     from raysynth.dp.accounting.ledger import Ledger
     from raysynth.methods.registry import with_ledger
 

@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 
 from raysynth.api import new_synthesizer
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import build_encoder

@@ -30,7 +30,7 @@ from raysynth.errors import ParameterError
 from raysynth.running.runner import in_this_process
 
 if TYPE_CHECKING:
-    from raysynth.dp.accounting.budget import PrivacyBudget
+    from raysynth.dp.accounting.calibration import PrivacyBudget
     from raysynth.methods.base import Synthesizer
 
 THRESHOLDS = 200

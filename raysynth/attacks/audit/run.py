@@ -34,7 +34,7 @@ from raysynth.errors import ParameterError
 from raysynth.running.runner import in_this_process, run_tasks
 
 if TYPE_CHECKING:
-    from raysynth.dp.accounting.budget import PrivacyBudget
+    from raysynth.dp.accounting.calibration import PrivacyBudget
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.methods.base import Synthesizer
     from raysynth.training.canaries import GradientCanaries

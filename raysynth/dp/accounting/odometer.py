@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from raysynth.dp.accounting.accountant import Spent
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.private_folder import make_folder
 from raysynth.files.storage import local_path

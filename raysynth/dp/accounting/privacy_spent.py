@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysynth.dp.accounting.accountant import Spent, least_epsilon, spent
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, Ledger
 from raysynth.errors import ModelFileError
 from raysynth.files.notebook import html_table

@@ -26,11 +26,11 @@ from typing import ClassVar
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import Spent, spent, total_epsilon
-from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import (
     MOST_NOISE,
     PREPROCESSING_SHARE,
     TOLERANCE,
+    PrivacyBudget,
     calibrated,
     dpsgd_noise_multiplier,
     gaussian_noise_multiplier,

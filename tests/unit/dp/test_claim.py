@@ -10,7 +10,7 @@ import pytest
 from outcome import value_of
 
 from raysynth.dp.accounting.accountant import Spent, least_epsilon, total_epsilon
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import (
     Event,
     Ledger,

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from raysynth.comparison.intervals import Estimate
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import Ledger
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError

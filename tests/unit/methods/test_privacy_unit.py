@@ -18,7 +18,7 @@ from raysynth.attacks.audit.results import AuditedAttack
 from raysynth.attacks.audit.run import _game
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.evaluation.provenance import ledger_section

@@ -11,7 +11,7 @@ import pytest
 
 from raysynth import GaussianCopula, NotFittedError, ParameterError, TabularVAE, infer_schema, load_synthetic_model
 from raysynth.dp.accounting.accountant import Spent
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.ledger import Event, Ledger, Mechanism, not_covered
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.methods.shown import _grouped, _losses

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 from outcome import value_of
 
-from raysynth.dp.accounting.budget import PrivacyBudget
-from raysynth.dp.accounting.calibration import gaussian_noise_multiplier
+from raysynth.dp.accounting.calibration import PrivacyBudget, gaussian_noise_multiplier
 from raysynth.related import learning, opened, private
 from raysynth.related.grouping import NO_PARENT, Family
 from raysynth.related.learning import _Extended

@@ -18,8 +18,7 @@ from unit.related.measures import pointing_nowhere
 from raysynth import Odometer, RelationalSynthesizer, load_synthetic_model
 from raysynth.cli.database import made_up_shop
 from raysynth.dp.accounting.accountant import total_epsilon
-from raysynth.dp.accounting.budget import PrivacyBudget
-from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
+from raysynth.dp.accounting.calibration import PrivacyBudget, gaussian_delta, gaussian_noise_multiplier
 from raysynth.dp.accounting.ledger import Mechanism
 from raysynth.dp.accounting.scope import ROW_COUNT_SHARE
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise

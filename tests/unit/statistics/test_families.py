@@ -15,7 +15,7 @@ from tiny import TINY
 
 from raysynth import BayesianNetworkSynthesizer, ColumnSchema, DPTabularVAE, Kind, TableSchema, infer_schema
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.statistics.families import FamilyCells, family_shown, found_columns, released_columns
 from raysynth.statistics.public_schema import public_schema

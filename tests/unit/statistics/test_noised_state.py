@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.errors import ModelFileError

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import open_privately

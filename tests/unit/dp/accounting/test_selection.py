@@ -9,8 +9,7 @@ import pytest
 from outcome import value_of
 from scipy.optimize import minimize_scalar
 
-from raysynth.dp.accounting.budget import PrivacyBudget
-from raysynth.dp.accounting.calibration import least_scale
+from raysynth.dp.accounting.calibration import PrivacyBudget, least_scale
 from raysynth.dp.accounting.ledger import Event, approximate, exponential, gaussian, laplace, subsampled_gaussian
 from raysynth.dp.accounting.scope import RunScope
 from raysynth.dp.accounting.selection import (

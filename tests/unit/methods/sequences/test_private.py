@@ -21,7 +21,7 @@ from raysynth.attacks.audit.results import game_bound
 from raysynth.data.sequences import Windows
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import total_epsilon
-from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.calibration import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, OsNoise
 from raysynth.encoding.block import EncodedBlock
