@@ -2,12 +2,19 @@
 
 An opened table is one behind its door: what was read of it, exactly or with noise, and what encoders are built from,
 and how.
+
+What is seen is a copy that samples as any fitted model does; the training does not notice. Under a privacy budget the
+copy comes from noised gradients like the model itself, but whatever is then computed from it and real rows is a release
+of its own, which no ledger holds: such figures are for the data's holder.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.statistics.units import UnitIndex
     from raysynth.training.kept_releases import Keeping
+    from raysynth.training.loop import TrainResult, Watch
 
 
 @dataclass(frozen=True)
@@ -180,3 +188,51 @@ class Method(Protocol):
     def _learn(self, opened: OpenedTable, scope: PrivacyScope | None) -> Any:
         """The fitted value: the encoder, and what the method learns."""
         ...
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who looks, and when.
+
+    Args:
+        shares: of the training, after which the model is looked at; before its end.
+        look: called with the model so far, and the share of the training that is done.
+    """
+
+    shares: tuple[Fraction, ...]
+    look: Callable[[Any, Fraction], None]
+
+    def epochs(self, total: int) -> set[int]:
+        """After which epochs the model is looked at: the first that reach a share."""
+        return {math.ceil(total * share) for share in self.shares} - {total}
+
+
+class Watched(Protocol):
+    """A model that may be looked at while it trains."""
+
+    _state: Any
+    _watcher: Watcher | None
+
+
+def watching(model: Watched, epochs: int, fitted: Callable[[TrainResult], Any]) -> Watch | None:
+    """What a training in this process calls after each epoch; None where nobody looks.
+
+    Args:
+        model: in the middle of its fit.
+        epochs: of the whole training.
+        fitted: what a training that ended with this result would have fitted.
+    """
+    from raysynth.training.loop import TrainResult
+
+    watcher = model._watcher
+    if watcher is None:
+        return None
+    due = watcher.epochs(epochs)
+
+    def watch(epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+        if epoch in due:
+            seen = copy.copy(model)
+            seen._state = fitted(TrainResult(state(), []))
+            watcher.look(seen, Fraction(epoch, epochs))
+
+    return watch

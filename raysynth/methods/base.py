@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
-    from raysynth.fitting.method import OpenedTable
+    from raysynth.fitting.method import OpenedTable, Watcher
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.fitting.watching import Watcher
     from raysynth.running.stages import Stage
     from raysynth.sampling.chunks import Generator, SamplingModel
     from raysynth.sampling.conditions import Segment

@@ -183,7 +183,7 @@ def fitted(trial: Trial, task: Task, look: Callable[[Synthesizer, Fraction], Non
     Args:
         look: looks at a model that trains in epochs, at `LOOKS`.
     """
-    from raysynth.fitting.watching import Watcher
+    from raysynth.fitting.method import Watcher
 
     schema = task.schema_of(trial.setting)
     model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed)

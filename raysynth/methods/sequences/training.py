@@ -10,7 +10,7 @@ import numpy as np
 
 from raysynth.errors import ParameterError
 from raysynth.files.private_folder import private_folder, remove_abandoned
-from raysynth.fitting.watching import watching
+from raysynth.fitting.method import watching
 from raysynth.methods.shared.neural import local_store, storage_folders, train_on_workers
 from raysynth.running.stages import stage
 from raysynth.training.checkpoints import latest_checkpoint

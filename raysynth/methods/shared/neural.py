@@ -30,7 +30,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.private_folder import private_folder, remove_abandoned
 from raysynth.files.storage import Place, place
 from raysynth.fitting.checks import run_folder
-from raysynth.fitting.watching import watching
+from raysynth.fitting.method import watching
 from raysynth.methods.shared.row_sampler import RowSampler, ValueMap
 from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.running.stages import stage

@@ -11,7 +11,7 @@ import pytest
 from tiny import TINY
 
 from raysynth.api import new_synthesizer
-from raysynth.fitting.watching import Watcher
+from raysynth.fitting.method import Watcher
 from raysynth.methods.base import Synthesizer
 
 THIRDS = (Fraction(1, 3), Fraction(2, 3))
