@@ -161,7 +161,7 @@ class Synthesizer(Shown):
     versions_: dict[str, str] | None = field(init=False)
     _state: Fitted | None = field(default=None, init=False)
     _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
-    _watcher: Watcher | None = field(default=None, init=False)  # looks at the model while it trains (see watching.py)
+    _watcher: Watcher | None = field(default=None, init=False)  # looks at the model while it trains
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 

@@ -261,7 +261,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         return train_model(self, job, prepared, fitted)
 
     def _job(self, prepared: Prepared) -> AnyOrderJob:
-        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.fitting.private_run import charged_plan, private_batch_size
         from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
         from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
         from raysynth.training.loop import TrainSettings
@@ -321,7 +321,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         return found
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        from raysynth.fitting.private_training import releasable_history
+        from raysynth.fitting.private_run import releasable_history
 
         layout = self.sampler_.layout
         meta = {

@@ -164,7 +164,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     def _private_job(self, coded: CodedSteps, opened: PrivateSequences) -> SequenceJob:
         """The plan of DP-SGD, charged, and what it trains."""
-        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.fitting.private_run import charged_plan, private_batch_size
         from raysynth.methods.autoregressive.synthesizer import PRIVATE_EMA
         from raysynth.training.loop import TrainSettings
 

@@ -205,7 +205,7 @@ class GanSynthesizer(Synthesizer):
         return self.sampler_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        from raysynth.fitting.private_training import releasable_history
+        from raysynth.fitting.private_run import releasable_history
 
         meta, arrays = self.sampler_.to_state()
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
@@ -225,7 +225,7 @@ class GanSynthesizer(Synthesizer):
     # ---- stages of a fit ---------------------------------------------------------------------------------------------
 
     def _job(self, prepared: Prepared) -> GanJob:
-        from raysynth.fitting.private_training import private_batch_size
+        from raysynth.fitting.private_run import private_batch_size
         from raysynth.methods.gan.network import Conditions
         from raysynth.methods.gan.recipe import GanJob
         from raysynth.methods.gan.training import GanSettings
@@ -272,7 +272,7 @@ class GanSynthesizer(Synthesizer):
 
     def _charged_plan(self, prepared: Prepared, job: GanJob, releases: Releases | None = None) -> DpSgdPlan:
         """DP-SGD of the discriminator, charged; see `charged_plan`."""
-        from raysynth.fitting.private_training import charged_plan
+        from raysynth.fitting.private_run import charged_plan
 
         return charged_plan(
             prepared,

@@ -152,7 +152,7 @@ class SequenceSynthesizer(SampledSequences):
             return self._train(tables, rows, coders, seed, fitted)
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        from raysynth.fitting.private_training import releasable_history
+        from raysynth.fitting.private_run import releasable_history
 
         network, arrays = self.sampler_.to_state()
         context, context_arrays = self.context_encoder_.to_state()

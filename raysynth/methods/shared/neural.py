@@ -72,7 +72,7 @@ def train_model(model: Synthesizer, job: Job, prepared: Prepared, fitted: Callab
 
     Args:
         model: in the middle of its fit.
-        fitted: makes the fit's value; called at the end, and on the way for whoever watches (see `watching.py`).
+        fitted: makes the fit's value; called at the end, and on the way for whoever watches (see `fitting/method.py`).
     """
     trained = train_prepared(
         job,

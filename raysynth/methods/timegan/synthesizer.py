@@ -123,7 +123,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
         """The plan of DP-SGD, charged, and what it trains."""
-        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.fitting.private_run import charged_plan, private_batch_size
         from raysynth.methods.sequences.private import with_summary
         from raysynth.methods.timegan.private_recipe import PrivateTimeGanJob
         from raysynth.training.loop import TrainSettings

@@ -217,7 +217,7 @@ class TabularVAE(Synthesizer):
         return train_model(self, job, prepared, fitted)
 
     def _job(self, prepared: Prepared) -> VaeJob:
-        from raysynth.fitting.private_training import charged_plan, private_batch_size
+        from raysynth.fitting.private_run import charged_plan, private_batch_size
         from raysynth.methods.shared.neural import released_quantiles
         from raysynth.methods.shared.spans import Spans
         from raysynth.methods.vae.network import VaeNetworks
@@ -262,7 +262,7 @@ class TabularVAE(Synthesizer):
         return self.sampler_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        from raysynth.fitting.private_training import releasable_history
+        from raysynth.fitting.private_run import releasable_history
 
         meta, arrays = self.sampler_.to_state()
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays

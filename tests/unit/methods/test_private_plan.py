@@ -8,7 +8,7 @@ import pytest
 from raysynth.api import new_synthesizer
 from raysynth.dp import InsecureSeededNoise, OsNoise, PrivacyBudget, PrivacyScope, SecureNoise
 from raysynth.fitting.opening import privacy_scope
-from raysynth.fitting.private_training import spending_plan
+from raysynth.fitting.private_run import spending_plan
 from raysynth.methods.registry import METHODS, synthesizer_class
 
 BUDGET = PrivacyBudget(2.0, 1e-5)
