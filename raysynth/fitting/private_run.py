@@ -13,9 +13,10 @@ All in the record has gone through the door with noise, and is releasable; check
 private.
 
 One plan of DP-SGD is charged before the first step. What is drawn in each step are units: rows, or with a privacy unit
-of several rows one row of each unit that is drawn. Defaults under a budget, where the user left them open: batches of a 25th of the (noised)
-number of units, from 256 to 4,096, since the noise of a step does not grow with its batch; gradients clipped to an L2
-norm of 1. Rows are never held back, and neither training's end nor its best weights are chosen by a loss.
+of several rows one row of each unit that is drawn. Defaults under a budget, where the user left them open: batches of a
+25th of the (noised) number of units, from 256 to 4,096, since the noise of a step does not grow with its batch;
+gradients clipped to an L2 norm of 1. Rows are never held back, and neither training's end nor its best weights are
+chosen by a loss.
 """
 
 from __future__ import annotations
