@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from raysynth.kinds.description import Description, Family
-from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank
-from raysynth.kinds.names import named_like_key, share_of
+from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, named_like_key, share_of
 from raysynth.kinds.personal.recognition import are_public, named_for_public_life
 
 _TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category

@@ -16,7 +16,7 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
-from raysynth.kinds.names import named_like_key, words_of
+from raysynth.kinds.evidence import named_like_key, words_of
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema

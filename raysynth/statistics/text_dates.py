@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 
 from raysynth.data.sources.csv_numbers import ODD_MISSING
 from raysynth.kinds.date_text import WEEKDAYS, DateFormat, months_in
-from raysynth.kinds.names import named_like_key, words_of
+from raysynth.kinds.evidence import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
 MOST = 0.95  # of those of one form where no others hold the rest: as text all of them would be lost

@@ -7,7 +7,7 @@ import re
 import pyarrow.types as pt
 
 from raysynth.kinds.description import Column, Description, Family, Maker
-from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, Seen
+from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, Seen, named_like_key, words_of
 from raysynth.kinds.identifier.pattern import (
     ROWS_BESIDE_AN_END,
     infer_pattern,
@@ -16,7 +16,6 @@ from raysynth.kinds.identifier.pattern import (
     sparse_pattern,
 )
 from raysynth.kinds.identifier.repeated import names_persons, numbers_persons, repeated_key
-from raysynth.kinds.names import named_like_key, words_of
 
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
 _COINCIDENCES = 10  # equal pairs that independent whole numbers of this range would have at least: none has e**-10

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raysynth.kinds.names import provider_by_name, share_of, without_accents, words_of
+from raysynth.kinds.evidence import provider_by_name, share_of, without_accents, words_of
 
 MANY = 20  # different values that a key has
 MANY_BY_VALUE = 50  # where the name says nothing

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from raysynth.errors import SchemaError
 from raysynth.kinds.arrow_text import parse_arrow_type
 from raysynth.kinds.description import Column, Description, Family, Maker
-from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank
+from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, provider_by_name, share_of, words_of
 from raysynth.kinds.identifier.making import IdentifierEncoder
-from raysynth.kinds.names import provider_by_name, share_of, words_of
 from raysynth.kinds.permutation import mix as keyed_hash
 from raysynth.kinds.permutation import round_keys
 from raysynth.kinds.personal.recognition import recognise_personal

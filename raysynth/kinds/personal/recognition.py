@@ -19,7 +19,7 @@ from importlib import import_module
 
 import numpy as np
 
-from raysynth.kinds.names import share_of, without_accents, words_of
+from raysynth.kinds.evidence import share_of, without_accents, words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
