@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
 from raysynth.kinds.arrow_text import indices_of, plain_type, ticks
-from raysynth.kinds.identifier.repeated import MANY, names_anybody, numbers_persons
+from raysynth.kinds.identifier.kind import MANY, names_anybody, numbers_persons
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles

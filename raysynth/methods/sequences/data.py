@@ -22,7 +22,7 @@ from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.fitting.persons import sharing, with_repeated_keys
-from raysynth.kinds.identifier.repeated import MANY
+from raysynth.kinds.identifier.kind import MANY
 from raysynth.running.runner import for_each_fragment
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raysynth.kinds.identifier.repeated import names_persons, repeated_key
+from raysynth.kinds.identifier.kind import names_persons, repeated_key
 from raysynth.kinds.personal.kind import personal_by_name
 
 

@@ -12,7 +12,7 @@ import pytest
 from outcome import value_of
 
 from raysynth.data.table import as_table
-from raysynth.kinds.identifier.repeated import MANY
+from raysynth.kinds.identifier.kind import MANY
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import persons
 from raysynth.statistics.inference import infer_schema
