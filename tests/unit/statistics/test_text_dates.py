@@ -16,8 +16,7 @@ from outcome import value_of
 import raysynth as rs
 from raysynth.comparison.pairing import pair_tables
 from raysynth.errors import ConditionError, SchemaError
-from raysynth.kinds.date_text import DateFormat
-from raysynth.kinds.month_names import FULL, SHORT
+from raysynth.kinds.date_text import FULL, SHORT, DateFormat
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.text_dates import _MOST_DISTINCT, _sample, known_formats, read_dates, settled
 
