@@ -23,19 +23,21 @@ from raysynth.fitting.checks import is_private
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.bayesian_network.conditioning import (
-    ImpossibleError,
-    TooLargeError,
-    conditioned_steps,
-    importance_rows,
-)
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
 from raysynth.methods.bayesian_network.network import Network, estimate
 from raysynth.methods.bayesian_network.noised import KnownRows
 from raysynth.methods.bayesian_network.presence import gaps_together, presence_parents, with_presence
 from raysynth.methods.bayesian_network.private import GivenWorkload, Workload, workload_of
-from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
+from raysynth.methods.bayesian_network.sampler import (
+    ImpossibleError,
+    Step,
+    TooLargeError,
+    conditioned_steps,
+    draw,
+    importance_rows,
+    network_steps,
+)
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
 from raysynth.methods.fitted import Fitted
@@ -56,7 +58,7 @@ CELLS_A_ROW = 8  # of the table of a column with its parents, at most, beyond `e
 
 @dataclass(frozen=True)
 class NetworkGenerator:
-    """Draws codes from a network; conditions are exact but for the case in `methods/bayesian_network/conditioning.py`.
+    """Draws codes from a network; conditions are exact but for the case in `methods/bayesian_network/sampler.py`.
 
     Args:
         network: parents and tables.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysynth.methods.bayesian_network import conditioning
-from raysynth.methods.bayesian_network.conditioning import (
+from raysynth.methods.bayesian_network.sampler import (
+    CANDIDATES_PER_ROW,
     ImpossibleError,
     TooLargeError,
     conditioned_steps,
+    draw,
     eliminate,
     importance_rows,
+    network_steps,
 )
-from raysynth.methods.bayesian_network.sampler import draw, network_steps
 
 
 def weighted(p, weights):
@@ -109,4 +110,4 @@ def test_importance_resampling_comes_near_the_posterior(random_network, joint):
         expected = target.sum(axis=tuple(c for c in range(5) if c != column))
         observed = np.bincount(codes[:, column], minlength=network.cardinalities[column]) / len(codes)
         assert np.abs(observed - expected).max() < 0.015
-    assert conditioning.CANDIDATES_PER_ROW >= 10
+    assert CANDIDATES_PER_ROW >= 10
