@@ -16,16 +16,16 @@ from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
-from raysynth.methods.parameters import Computed, Parameter
-from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.methods.shared.training_parameters import (
+from raysynth.methods.parameters import (
     FEWEST_EPOCHS,
     CheckpointEvery,
     ClipNorm,
     CompileStep,
+    Computed,
     Dropout,
     Hidden,
     Layers,
+    Parameter,
     Patience,
     Temperature,
     ValidationShare,
@@ -33,6 +33,7 @@ from raysynth.methods.shared.training_parameters import (
     Width,
     shown_by_default,
 )
+from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 
 if TYPE_CHECKING:
     from raysynth.methods.autoregressive.recipe import AnyOrderJob

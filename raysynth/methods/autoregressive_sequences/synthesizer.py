@@ -20,23 +20,24 @@ from raysynth.methods.autoregressive_sequences.encoded_changes import (
 )
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
-from raysynth.methods.parameters import Computed, Parameter
-from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
-from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
-from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-from raysynth.methods.shared.training_parameters import (
+from raysynth.methods.parameters import (
     FEWEST_EPOCHS,
     CheckpointEvery,
     ClipNorm,
+    Computed,
     Dropout,
     Hidden,
     Layers,
+    Parameter,
     Patience,
     Temperature,
     ValidationShare,
     WeightDecay,
     Width,
 )
+from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
+from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
+from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.training.window_shards import NONE_FIRST
 
 if TYPE_CHECKING:

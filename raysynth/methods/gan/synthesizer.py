@@ -17,13 +17,14 @@ from raysynth.fitting.checks import (
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, Parameter
-from raysynth.methods.shared.training_parameters import (
+from raysynth.methods.parameters import (
     Accumulation,
     CalibrateMarginals,
     CheckpointEvery,
     ClipNorm,
     CompileStep,
+    Computed,
+    Parameter,
     Schedule,
 )
 

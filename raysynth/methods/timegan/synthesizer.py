@@ -11,11 +11,10 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.parameters import CheckpointEvery, ClipNorm, Computed, Parameter, Schedule
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
 
 if TYPE_CHECKING:
     from raysynth.methods.sequences.private import PrivateSequences

@@ -14,13 +14,14 @@ from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Epsilon, Synthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, Parameter
-from raysynth.methods.shared.training_parameters import (
+from raysynth.methods.parameters import (
     Accumulation,
     CalibrateMarginals,
     CheckpointEvery,
     ClipNorm,
     CompileStep,
+    Computed,
+    Parameter,
     Patience,
     Schedule,
     ValidationShare,
