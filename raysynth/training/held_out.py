@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.running.device_copies import codes_to_device, to_device
+from raysynth.running.local import codes_to_device, to_device
 from raysynth.training.batches import Batch, Batches, ConditionTables, RowsOf, RowSource
 
 MAX_VALIDATION_ROWS = 8192
