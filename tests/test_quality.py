@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 FILES = files()
 MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 # Where Ray may be imported; everywhere else the code works, and is tested, without it.
-RAY_ROOMS = ("running/ray.py", "running/ray_session.py", "running/metrics.py", "sampling/dataset.py")
+RAY_ROOMS = ("running/ray.py", "running/ray_session.py", "running/ray_session.py", "sampling/dataset.py")
 RAY_ROOMS += ("training/distributed.py", "training/scratch.py", "tuning/", "jobs/cluster.py")
 # Its config classes: as types, or made from options of the command line.
 RAY_FACES = ("methods/base.py", "methods/sequences/sampling.py", "methods/shared/neural.py")
