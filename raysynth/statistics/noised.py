@@ -48,8 +48,15 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised_atoms import ATOM_SHARE, AtomRelease, may_pile_up, with_atoms
-from raysynth.statistics.noised_naming import NAMING_SHARE, Named, SecondLook
+from raysynth.statistics.noised_atoms import (
+    ATOM_SHARE,
+    NAMING_SHARE,
+    AtomRelease,
+    Named,
+    SecondLook,
+    may_pile_up,
+    with_atoms,
+)
 from raysynth.statistics.noised_range import (
     END_COST,
     ZOOMS,

@@ -11,7 +11,7 @@ from raysynth.data.table import as_table
 from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised import NoisedStatistics, public_cells, release_statistics
-from raysynth.statistics.noised_naming import _nameable
+from raysynth.statistics.noised_atoms import _nameable
 from raysynth.statistics.public_schema import as_declared, public_schema
 
 ROWS = 4000
