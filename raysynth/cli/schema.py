@@ -42,7 +42,7 @@ def schema(
     """
     from raysynth.data.table import as_table
     from raysynth.files.storage import write_atomically
-    from raysynth.statistics.codebook import schema_of, to_fill_in
+    from raysynth.statistics.public_schema import schema_of, to_fill_in
 
     check_output(out, data, public, starts=b"{")
     try:

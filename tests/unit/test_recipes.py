@@ -246,7 +246,7 @@ import json, sys
 import numpy as np, pandas as pd, pyarrow as pa, pyarrow.orc as orc
 import raysynth
 from raysynth.data.table import as_table
-from raysynth.statistics.codebook import schema_of
+from raysynth.statistics.public_schema import schema_of
 from raysynth.dp import InsecureSeededNoise, total_epsilon
 from raysynth.dp.mechanisms.randomised_response import respond, responded
 

@@ -14,7 +14,7 @@ from raysynth.cli.commands import app
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.codebook import schema_of
+from raysynth.statistics.public_schema import schema_of
 
 RUNNER = CliRunner()
 BOOK = """Variable;Type;Min;Max;Values;Decimals;Missing

@@ -13,7 +13,7 @@ from outcome import value_of
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.codebook import schema_of, to_fill_in
+from raysynth.statistics.public_schema import schema_of, to_fill_in
 
 STORED = pa.table(
     {

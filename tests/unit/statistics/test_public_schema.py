@@ -13,8 +13,7 @@ from outcome import value_of
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.codebook import schema_of
-from raysynth.statistics.public_schema import UNIT_KEY, as_declared, public_schema
+from raysynth.statistics.public_schema import UNIT_KEY, as_declared, public_schema, schema_of
 
 NUMBERS = [1.0, 2.6, None, float("nan"), float("inf"), -float("inf"), 300.0, -1e300, 1e19]
 
