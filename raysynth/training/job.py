@@ -13,8 +13,7 @@ from torch import Tensor
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.training.averaging import Average, copy_all
-from raysynth.training.batches import Batches, RowSource
-from raysynth.training.held_out import HeldOut
+from raysynth.training.batches import Batches, HeldOut, RowSource
 from raysynth.training.learner import Learner, Trainable
 from raysynth.training.loop import GO_ON, EpochBatches, Store, TrainResult, TrainSettings, Watch, train
 from raysynth.training.private_batches import PART_ROWS, PoissonBatches

@@ -41,7 +41,7 @@ from raysynth.files.private_folder import new_name, private_folder, remove_aband
 from raysynth.files.storage import Folder, Place, place, write_atomically
 from raysynth.files.stores import storage_error
 from raysynth.statistics.units import UnitIndex
-from raysynth.training.held_out import RowsOfPersons
+from raysynth.training.batches import RowsOfPersons
 from raysynth.training.kept_releases import _sha256, encoder_digest, fingerprint, schema_digest
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import (

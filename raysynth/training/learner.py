@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from raysynth.training.averaging import Average, BestAverage, on_cpu
-from raysynth.training.batches import Batch
-from raysynth.training.held_out import ValidationBatch
+from raysynth.training.batches import Batch, ValidationBatch
 from raysynth.training.private_batches import PrivateBatch
 from raysynth.training.private_steps import PrivateSteps
 

@@ -327,7 +327,7 @@ class Turns:
     """Steps on training batches, the same ones for each learner."""
 
     def __init__(self, batches: Any, device: Any, steps: int) -> None:
-        from raysynth.training.held_out import ValidationBatch
+        from raysynth.training.batches import ValidationBatch
 
         needed = [b for b in islice(batches.epoch(0), steps) if not isinstance(b, ValidationBatch)]
         self.batches, self.device = needed, device

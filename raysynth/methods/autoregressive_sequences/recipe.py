@@ -15,8 +15,7 @@ from torch import Tensor
 from raysynth.methods.autoregressive.network import NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderSettings
 from raysynth.methods.autoregressive_sequences.network import SequenceCodes, SequenceNetwork
-from raysynth.training.batches import Batch, Batches
-from raysynth.training.held_out import HeldOut
+from raysynth.training.batches import Batch, Batches, HeldOut
 from raysynth.training.job import Job
 from raysynth.training.learner import At, Optimiser, Trainable, Update
 from raysynth.training.private_batches import PrivateBatch

@@ -181,7 +181,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     def _job(self, coded: CodedSteps, tables: SequenceTables, coders: Coders, seed: int) -> SequenceJob:
         from raysynth.methods.autoregressive.synthesizer import default_epochs
         from raysynth.methods.sequences.training import divided_batch, most_workers
-        from raysynth.training.held_out import MAX_VALIDATION_ROWS
+        from raysynth.training.batches import MAX_VALIDATION_ROWS
         from raysynth.training.loop import TrainSettings
 
         n, n_rows = len(coded.rows), tables.ordered.rows.num_rows

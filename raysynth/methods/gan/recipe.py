@@ -35,8 +35,7 @@ from raysynth.methods.gan.discriminator import Discriminator, Rows
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.training import GanSettings, TrainableGan
 from raysynth.methods.shared.spans import Spans
-from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
-from raysynth.training.held_out import HeldOut
+from raysynth.training.batches import Batch, Batches, ConditionTables, HeldOut, RowSource
 from raysynth.training.job import Job
 from raysynth.training.learner import At, Update
 from raysynth.training.private_batches import PrivateBatch, PrivatePart

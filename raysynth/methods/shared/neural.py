@@ -34,8 +34,7 @@ from raysynth.fitting.method import watching
 from raysynth.methods.shared.row_sampler import RowSampler, ValueMap
 from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.running.stages import stage
-from raysynth.training.batches import MemoryRows, RowSource
-from raysynth.training.held_out import RowsOfPersons
+from raysynth.training.batches import MemoryRows, RowsOfPersons, RowSource
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import (
     SHARDS_PER_WORKER,

@@ -27,9 +27,8 @@ from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import VaeNetworks
 from raysynth.methods.vae.recipe import VaeJob, VaeSettings
 from raysynth.training import compiled as module
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import MemoryRows, ValidationBatch
 from raysynth.training.compiled import compiled
-from raysynth.training.held_out import ValidationBatch
 from raysynth.training.job import Job, average_alone, train_here
 from raysynth.training.loop import TrainSettings
 

@@ -20,8 +20,7 @@ from raysynth.files.storage import write_atomically
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised import NoisedColumn
 from raysynth.statistics.released import CategoryCounts, Noised
-from raysynth.training.batches import RowSource
-from raysynth.training.held_out import RowsOfPersons
+from raysynth.training.batches import RowsOfPersons, RowSource
 from raysynth.training.kept_shards import OwnedShards, stream_owned_shards
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import ShardSet, stream_shards

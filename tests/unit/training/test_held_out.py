@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.training.batches import Batches, MemoryRows
-from raysynth.training.held_out import HeldOut, RowsOfPersons, ValidationBatch
+from raysynth.training.batches import Batches, HeldOut, MemoryRows, RowsOfPersons, ValidationBatch
 
 
 def numbered(n: int) -> MemoryRows:

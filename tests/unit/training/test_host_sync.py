@@ -27,8 +27,7 @@ from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
 from raysynth.methods.vae.network import VaeNetworks
 from raysynth.methods.vae.recipe import VaeJob, VaeSettings
-from raysynth.training.batches import Batch
-from raysynth.training.held_out import ValidationBatch
+from raysynth.training.batches import Batch, ValidationBatch
 from raysynth.training.job import Job, average_alone
 from raysynth.training.learner import Learner
 from raysynth.training.loop import TrainSettings

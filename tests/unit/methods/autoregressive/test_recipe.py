@@ -12,9 +12,8 @@ import torch
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import MemoryRows, RowsWithout, ValidationBatch
 from raysynth.training.checkpoints import FolderStore
-from raysynth.training.held_out import RowsWithout, ValidationBatch
 from raysynth.training.job import CPU, average_alone, train_here, trained
 from raysynth.training.loop import TrainSettings
 
