@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raysynth.errors import ParameterError
-from raysynth.tuning.domains import Domain
-from raysynth.tuning.trials import Setting, Trial
+from raysynth.tuning.trials import Domain, Setting, Trial
 
 if TYPE_CHECKING:
     from ray.tune.search import Searcher

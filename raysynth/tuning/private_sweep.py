@@ -36,13 +36,12 @@ from raysynth.methods.base import Synthesizer
 from raysynth.running.plain_lines import told
 from raysynth.statistics import noised_state
 from raysynth.statistics.noised import NoisedStatistics
-from raysynth.tuning.domains import Space
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.on_ray import Room, run_trials
 from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.private_plan import CoarseCells, PrivatePlan, pair_score, score_sensitivity
 from raysynth.tuning.results import SweepResult
-from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult, result_path
+from raysynth.tuning.trials import FAILED, FINISHED, Setting, Space, Trial, TrialResult, result_path
 
 PRIVATE_FOLDER = "private"
 OBJECTIVE = "pairs of columns (noised)"

@@ -16,11 +16,10 @@ from typing import Any
 from raysynth.errors import ParameterError
 from raysynth.files.storage import write_atomically
 from raysynth.tuning.choices import Listed, Study, installed_optuna
-from raysynth.tuning.domains import Space
 from raysynth.tuning.on_ray import Room, run_choices, run_trials
 from raysynth.tuning.one_trial import Task, results_of
 from raysynth.tuning.preparation import with_shared_table
-from raysynth.tuning.trials import Trial, TrialResult, all_trials, kept_results
+from raysynth.tuning.trials import Space, Trial, TrialResult, all_trials, kept_results
 
 SEARCHES, SCHEDULERS = ("optuna",), ("asha",)
 _SEARCHED = "searched"  # folder of notes, each of a study that has drawn all its settings

@@ -20,7 +20,6 @@ from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types
 from raysynth.tuning import winners
-from raysynth.tuning.domains import checked_space
 from raysynth.tuning.on_ray import Room
 from raysynth.tuning.one_trial import OBJECTIVES, Task
 from raysynth.tuning.preparation import prepared_task, split, warn_of_text
@@ -28,7 +27,7 @@ from raysynth.tuning.private_plan import affordable_plan
 from raysynth.tuning.private_sweep import PRIVATE_FOLDER, REFUSED, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.search import Search, run_search
-from raysynth.tuning.trials import TrialResult, claim, note_of, require_same_sweep
+from raysynth.tuning.trials import TrialResult, checked_space, claim, note_of, require_same_sweep
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig

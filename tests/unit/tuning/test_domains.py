@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raysynth.errors import ParameterError
-from raysynth.tuning.domains import Domain, checked_space
+from raysynth.tuning.trials import Domain, checked_space
 
 
 def test_a_list_gives_its_values_and_a_pair_the_numbers_between() -> None:
