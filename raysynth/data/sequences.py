@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.errors import DataError, ParameterError, SchemaError
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 LENGTH = "sequence length"  # names of what is modelled beside the user's columns
 SEGMENT, MIN_SEGMENTS = 3, 10  # of `held_back`

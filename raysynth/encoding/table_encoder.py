@@ -15,7 +15,7 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build
 from raysynth.errors import ModelFileError
 from raysynth.files.model_file import under
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 

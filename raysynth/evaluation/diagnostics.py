@@ -23,7 +23,7 @@ from raysynth.kinds.evidence import Evidence
 from raysynth.kinds.identifier.kind import key_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.schema.columns import Kind
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table

@@ -45,7 +45,7 @@ from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.related.grouping import NO_PARENT, plain
 from raysynth.related.plan import TablePlan, plan_of
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.statistics.persons import value_hashes
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from raysynth.encoding.numbers import to_float
 from raysynth.kinds import arrow_text
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 NO_PARENT = -1
 MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle

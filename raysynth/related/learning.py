@@ -37,7 +37,7 @@ from raysynth.related.summaries import Summaries, choose_summaries, with_most, w
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 

@@ -20,7 +20,7 @@ from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import Relation
 
 TRIED = 8  # families for each parent whose children are summarised in its row

@@ -31,7 +31,7 @@ from raysynth.related.rules import check_rules, is_kept_by, kept_rules
 from raysynth.running.plain_lines import is_quiet
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import Constraint
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_forms, with_forms

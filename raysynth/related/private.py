@@ -45,7 +45,7 @@ from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
 from raysynth.running.progress import progress
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types

@@ -24,7 +24,7 @@ from raysynth.sampling.frame import one_torch_thread, worker_threads
 from raysynth.sampling.persons import TRIES, until_kept
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import ConstraintSet
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.table import TableSchema
 
 PERSONS = "number of the person"  # the column that says whose each row is

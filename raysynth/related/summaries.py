@@ -42,7 +42,7 @@ from raysynth.related.grouping import (
 )
 from raysynth.related.kinds import Sample, frequent_levels, share_of_parents, squeezed
 from raysynth.schema.columns import ColumnSchema, Kind, column_from_dict, column_to_dict
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import Relation
 
 FEWEST_FAMILIES = 50  # of two children or more; fewer teach no distribution of summaries

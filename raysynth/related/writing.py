@@ -47,7 +47,7 @@ from raysynth.sampling.writer import (
     write_record,
 )
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.relations import CrossTableRule, Relation
 
 

@@ -23,8 +23,8 @@ from raysynth.sampling.completion import completed
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.constraints.rules import ConstraintSet
-from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import from_plain
 

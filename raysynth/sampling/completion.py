@@ -25,7 +25,7 @@ from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.kinds.arrow_text import plain
 from raysynth.sampling.conditions import ColumnCondition
 from raysynth.sampling.persons import replaced
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 FEW = 8  # rows that ask the same, at most: of more, rejection is as fast, and exact
 ROUNDS = 8  # each draws four times as many rows for one as the round before

@@ -25,7 +25,7 @@ from raysynth.errors import ConditionError, ParameterError
 from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import from_plain
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
+from raysynth.schema.constraints.base import column_of, numbers_of
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.thinning import is_off, learned
-from raysynth.schema.constraints.values import column_of, numbers_of
 from raysynth.schema.table import TableSchema
 
 PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the sample does not depend on them

@@ -17,7 +17,7 @@ import pyarrow as pa
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.table import TableSchema
 
 TRIES = 60  # of a row that breaks a rule, given its person; then it is a repeat of the row that the person came with

@@ -33,7 +33,7 @@ from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.frame import one_torch_thread
 from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
-from raysynth.schema.constraints.values import storage_type
+from raysynth.schema.constraints.base import storage_type
 from raysynth.schema.table import TableSchema
 
 FORMAT_VERSION = 2

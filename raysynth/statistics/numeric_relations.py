@@ -12,8 +12,8 @@ import pyarrow.types as pt
 
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import Constraint, Expression, Inequality
+from raysynth.schema.constraints.base import column_of
 from raysynth.schema.constraints.evaluation import PARTS, SPANS
-from raysynth.schema.constraints.values import column_of
 
 FEWEST = 30  # rows in which the columns of a relation have values
 EVIDENCE = 20  # rows that would break a relation if its columns were independent

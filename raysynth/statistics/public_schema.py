@@ -40,7 +40,7 @@ from raysynth.kinds.date_text import DateFormat
 from raysynth.kinds.evidence import PublicField
 from raysynth.kinds.registry import kind_held, told_publicly
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 from raysynth.schema.table import TableSchema
 
 UNIT_KEY = "key of the privacy unit: made anew, never copied"

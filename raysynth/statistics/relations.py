@@ -24,9 +24,9 @@ from raysynth.kinds.arrow_text import coded, indices_of
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
+from raysynth.schema.constraints.base import column_of, numbers_of
 from raysynth.schema.constraints.combinations import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
-from raysynth.schema.constraints.values import column_of, numbers_of
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_calendar, of_numbers, quoted
 from raysynth.statistics.persons import value_hashes

@@ -45,7 +45,7 @@ from raysynth.dp.mechanisms.counts import noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
 from raysynth.kinds.arrow_text import plain, plain_type
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:

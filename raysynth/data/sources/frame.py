@@ -23,7 +23,7 @@ from pandas.api.types import is_object_dtype, is_scalar
 from raysynth.data.arrow_types import canonical_array, canonical_schema, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import DataError
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 
 @dataclass(frozen=True)

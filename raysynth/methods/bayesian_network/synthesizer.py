@@ -43,7 +43,7 @@ from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.schema.constraints.values import one_array
+from raysynth.schema.constraints.base import one_array
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,8 +16,16 @@ import pyarrow as pa
 from raysynth.errors import ConstraintError
 from raysynth.kinds.arrow_text import RARE_LABEL, coded, indices_of, is_string
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.base import Constraint, Replacement, free_name, known_columns
-from raysynth.schema.constraints.values import column_of, missing, numbers_of, storage_type
+from raysynth.schema.constraints.base import (
+    Constraint,
+    Replacement,
+    column_of,
+    free_name,
+    known_columns,
+    missing,
+    numbers_of,
+    storage_type,
+)
 from raysynth.schema.table import TableSchema
 
 

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.base import free_name
+from raysynth.schema.constraints.base import column_of, free_name, missing, without_nan
 from raysynth.schema.constraints.evaluation import evaluate
-from raysynth.schema.constraints.values import column_of, missing, without_nan
 from raysynth.schema.table import TableSchema
 
 _STATES = ("follows", "differs")  # present just where it can be computed, or the other way round

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.schema.constraints.values import Values, comparable, scalar_like, to_float, without_nan
+from raysynth.schema.constraints.base import Values, comparable, scalar_like, to_float, without_nan
 
 SPANS = {"days": 86_400_000_000, "hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000}  # microseconds
 PARTS: dict[str, Callable[[pa.Array], pa.Array]] = {

@@ -30,10 +30,17 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
+from raysynth.schema.constraints.base import (
+    TEXT,
+    Constraint,
+    Replacement,
+    column_of,
+    known_columns,
+    satisfied,
+    storage_type,
+)
 from raysynth.schema.constraints.derived import Derived, solved
 from raysynth.schema.constraints.evaluation import PARTS, SPANS, evaluate
-from raysynth.schema.constraints.values import TEXT, column_of, satisfied, storage_type
 from raysynth.schema.table import TableSchema
 
 MAX_LENGTH = 2000

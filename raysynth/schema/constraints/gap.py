@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from raysynth.kinds.arrow_text import plain
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints.base import free_name
-from raysynth.schema.constraints.values import column_of, from_numbers, numbers_of
+from raysynth.schema.constraints.base import column_of, free_name, from_numbers, numbers_of
 from raysynth.schema.table import TableSchema
 
 _PRESENT = ("both", "low", "high", "none")

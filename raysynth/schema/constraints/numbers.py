@@ -16,18 +16,20 @@ import pyarrow.compute as pc
 from raysynth.arguments import is_finite
 from raysynth.errors import ConstraintError
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
-from raysynth.schema.constraints.gap import Gap
-from raysynth.schema.constraints.values import (
+from raysynth.schema.constraints.base import (
+    Constraint,
+    Replacement,
     column_of,
     comparable,
     from_numbers,
     is_number_type,
+    known_columns,
     numbers_of,
     satisfied,
     scalar_like,
     without_nan,
 )
+from raysynth.schema.constraints.gap import Gap
 from raysynth.schema.table import TableSchema
 
 

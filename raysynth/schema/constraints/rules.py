@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.constraints.base import Constraint, Replacement
+from raysynth.schema.constraints.base import Constraint, Replacement, column_of, numbers_of, one_array
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.numbers import implied
 from raysynth.schema.constraints.thinning import Factors, Thinning
-from raysynth.schema.constraints.values import column_of, numbers_of, one_array
 from raysynth.schema.table import TableSchema
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)

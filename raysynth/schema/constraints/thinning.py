@@ -22,7 +22,7 @@ import pyarrow.types as pt
 
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain
-from raysynth.schema.constraints.values import column_of, missing, numbers_of
+from raysynth.schema.constraints.base import column_of, missing, numbers_of
 
 CELLS = 10  # of a column of numbers
 COMPUTED_CELLS = 32  # of a computed one: of few values each
