@@ -47,7 +47,7 @@ ALLOWED = {
     "methods/sequences/private_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "methods/sequences/private.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "methods/sequences/data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "fitting/encoded_rows.py encoded": "where there are at most `most_rows`",
+    "fitting/prepared.py encoded": "where there are at most `most_rows`",
     "cli/audit.py to_arrow": "an audit refits hundreds of times, on few rows",
     "cli/audit.py to_pandas": "an audit refits hundreds of times, on few rows",
     "cli/database.py to_arrow": "several tables are held in memory (README, 'Limits')",

@@ -149,7 +149,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         Returns:
             'log_prob': mean over the orders; 'spread': standard deviation over the orders (0 for one order).
         """
-        from raysynth.fitting.encoded_rows import encoded_blocks
+        from raysynth.fitting.prepared import encoded_blocks
 
         check_whole("n_orders", n_orders)
         self._fitted()

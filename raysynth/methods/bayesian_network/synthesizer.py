@@ -277,7 +277,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
             if self.grouping_ is None:
                 return self.model_.log_prob(data)
             return self.model_.log_prob(self.grouping_.codes(data)) + self.grouping_.log_prob_within(data)
-        from raysynth.fitting.encoded_rows import encoded_blocks
+        from raysynth.fitting.prepared import encoded_blocks
 
         parts = [self.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)

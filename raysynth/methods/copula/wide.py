@@ -23,8 +23,7 @@ from scipy.special import ndtri
 
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.fitting.encoded_rows import learned_codes
-from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.prepared import Prepared, learned_codes
 from raysynth.methods.copula.gaussian_copula import (
     MAX_CORRELATION,
     Copula,

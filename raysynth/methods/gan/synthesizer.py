@@ -154,7 +154,7 @@ class GanSynthesizer(Synthesizer):
         """
         if (critic := getattr(self, "critic_", None)) is None:
             raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
-        from raysynth.fitting.encoded_rows import encoded_blocks
+        from raysynth.fitting.prepared import encoded_blocks
 
         return np.concatenate([critic.score(block) for block in encoded_blocks(self, data, min_rows=1)])
 

@@ -28,8 +28,7 @@ from raysynth.encoding.categorical import MOST_VALUES, CategoricalEncoder, build
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
-from raysynth.fitting.encoded_rows import learned_codes
-from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.prepared import Prepared, learned_codes
 from raysynth.fitting.remarks import ROWS_A_VALUE
 from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes, rows_scores

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.errors import ParameterError
-from raysynth.fitting.encoded_rows import encoded_blocks
+from raysynth.fitting.prepared import encoded_blocks
 from raysynth.methods.shared.row_sampler import ValueMap
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import value_places

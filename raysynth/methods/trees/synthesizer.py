@@ -13,8 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.fitting.encoded_rows import learned_rows
-from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.prepared import Prepared, learned_rows
 from raysynth.fitting.remarks import ROWS_A_VALUE
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
@@ -125,7 +124,7 @@ class SequentialTrees(Synthesizer):
             if ratio is not None:
                 result += ratio.log_weights(grouped(ratio.group, codes_NC.T))
             return result if self.grouping_ is None else result + self.grouping_.log_prob_within(data)
-        from raysynth.fitting.encoded_rows import encoded_blocks
+        from raysynth.fitting.prepared import encoded_blocks
 
         parts = [self.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)

@@ -175,7 +175,7 @@ class TabularVAE(Synthesizer):
         """
         if (rebuilder := getattr(self, "rebuilder_", None)) is None:
             raise NotFittedError("the encoder exists only right after fit(data); a model file does not hold it")
-        from raysynth.fitting.encoded_rows import encoded_blocks
+        from raysynth.fitting.prepared import encoded_blocks
 
         return np.concatenate([rebuilder.errors(block) for block in encoded_blocks(self, data, min_rows=1)])
 

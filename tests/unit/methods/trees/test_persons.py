@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from raysynth import load_synthetic_model
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.errors import ModelFileError
-from raysynth.fitting.encoded_rows import learned_rows
+from raysynth.fitting.prepared import learned_rows
 from raysynth.methods.trees import recipe
 from raysynth.methods.trees.busy import Busy, busy_from
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons

@@ -12,7 +12,7 @@ import pytest
 
 from raysynth import load_synthetic_model
 from raysynth.errors import ConditionError, ModelFileError
-from raysynth.fitting.encoded_rows import encoded_blocks
+from raysynth.fitting.prepared import encoded_blocks
 from raysynth.methods.trees.columns import RowsOfPersons, views
 from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.state import ratio_from, ratio_state
