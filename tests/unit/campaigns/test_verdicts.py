@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from raysynth.campaigns.verdicts import campaign_purposes
+from raysynth.campaigns.results import campaign_purposes
 
 
 def game(epsilon: float | None, low: float, high: float = 0.9, holds: bool | None = True) -> dict[str, Any]:
