@@ -14,8 +14,8 @@ import pytest
 from raysynth import BayesianNetworkSynthesizer, TabularGAN, TabularVAE, infer_schema, load_synthetic_model
 from raysynth.api import new_synthesizer
 from raysynth.attacks.inversion import InputInversionAttack
-from raysynth.attacks.likelihood import likelihood_ratio
 from raysynth.attacks.shadow import pooled_log_odds, ridge_scores
+from raysynth.attacks.white_box import likelihood_ratio
 from raysynth.errors import NotFittedError, ParameterError
 from raysynth.privacy import run_privacy_attacks
 
