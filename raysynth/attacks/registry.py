@@ -9,8 +9,8 @@ from raysynth.attacks.attack import Attack
 from raysynth.errors import ParameterError
 
 ATTACKS: dict[str, str] = {
-    "distance": "raysynth.attacks.distance:DistanceAttack",
-    "nearest": "raysynth.attacks.distance:NearestAttack",
+    "distance": "raysynth.attacks.neighbourhood:DistanceAttack",
+    "nearest": "raysynth.attacks.neighbourhood:NearestAttack",
     "density_ratio": "raysynth.attacks.neighbourhood:DensityRatioAttack",
     "local_likelihood": "raysynth.attacks.neighbourhood:LocalLikelihoodAttack",
     "plagiarism": "raysynth.attacks.neighbourhood:PlagiarismAttack",
@@ -30,7 +30,7 @@ ATTACKS: dict[str, str] = {
     "inversion_table": "raysynth.attacks.inversion:TableInversionAttack",
     "inversion_model": "raysynth.attacks.inversion:ModelInversionAttack",
     "inversion_input": "raysynth.attacks.inversion:InputInversionAttack",
-    "proximity": "raysynth.attacks.distance:ProximityAttack",
+    "proximity": "raysynth.attacks.neighbourhood:ProximityAttack",
 }
 # Attacks that fit shadow models cost that many fits: they are run where they are asked for by name.
 FAMILIES: dict[str, tuple[str, ...]] = {

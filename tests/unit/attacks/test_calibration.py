@@ -16,9 +16,9 @@ from scipy.stats import binom
 
 from raysynth.attacks.attack import Attack, Outcome, Scene
 from raysynth.attacks.attribute import NearestAttributeAttack
-from raysynth.attacks.distance import DistanceAttack
 from raysynth.attacks.inversion import TableInversionAttack
 from raysynth.attacks.linkability import LinkabilityAttack
+from raysynth.attacks.neighbourhood import DistanceAttack
 from raysynth.attacks.singling_out import UnivariateSinglingOut
 from raysynth.comparison.intervals import Estimate
 from raysynth.privacy import run_privacy_attacks
