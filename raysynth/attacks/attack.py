@@ -1,4 +1,4 @@
-"""The interface of an attack: what it needs, and what one experiment with it gives.
+"""The interface of an attack: what an attacker has (the threat model), what an attack needs, what an experiment gives.
 
 A user's own attack derives from one of three classes and fills in one or two methods:
 `MembershipAttack.score` (how likely was each target in the training table?), `RecordAttack.succeed` (was something

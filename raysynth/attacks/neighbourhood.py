@@ -1,4 +1,4 @@
-"""Membership by the neighbourhood of a target: what the synthetic rows around it are likelier under, and how many.
+"""Membership by the synthetic rows near a target: how near they are, how many, and what they are likelier under.
 
 Shape legend: N targets, K neighbours, U synthetic rows that are a neighbour of any target.
 

@@ -1,6 +1,7 @@
 """Membership by shadow models: what synthetic tables look like with and without a target, learned and recognised.
 
-What an attacker reads off a table: histograms, correlations, and counts of rows like a target.
+The attacker fits the method to tables of its own making, some with and some without each target. It reads histograms,
+correlations, and counts of rows like a target off a table.
 
 Shape legend: N targets, M synthetic rows, D columns, Q queries.
 

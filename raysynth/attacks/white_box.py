@@ -1,4 +1,4 @@
-"""Membership with the model in hand: the critic of a GAN, the reconstruction error of a VAE."""
+"""Membership with the model in hand: a row's likelihood, the critic of a GAN, the reconstruction error of a VAE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a campaign found: rates for each method, budget and attack, and the risk of each record; and their report."""
+"""What a campaign found: rates for each method, budget and attack, the risk of each record, verdicts, the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Shares of successes and AUCs with honest intervals: exact, for dependent trials, and for one share beside another."""
+"""Shares of successes and AUCs with honest intervals: exact, for dependent trials, one beside another, and at
+every moment at once, so that a campaign may stop when it likes."""
 
 from __future__ import annotations
 

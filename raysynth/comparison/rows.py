@@ -1,4 +1,4 @@
-"""Rows of a table in memory as plain arrays, for the figures that need rows: neighbours, models, the embedding.
+"""Rows of a table in memory as plain arrays, and as the inputs of models: for the figures that need rows.
 
 Shape legend: N rows, V columns of numbers, C columns of categories.
 """

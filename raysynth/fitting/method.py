@@ -3,9 +3,10 @@
 An opened table is one behind its door: what was read of it, exactly or with noise, and what encoders are built from,
 and how.
 
-What is seen is a copy that samples as any fitted model does; the training does not notice. Under a privacy budget the
-copy comes from noised gradients like the model itself, but whatever is then computed from it and real rows is a release
-of its own, which no ledger holds: such figures are for the data's holder.
+Whoever watches a training sees the model that it would be if training ended now: a copy that samples as any fitted
+model does; the training does not notice. Under a privacy budget the copy comes from noised gradients like the model
+itself, but whatever is then computed from it and real rows is a release of its own, which no ledger holds: such figures
+are for the data's holder.
 """
 
 from __future__ import annotations

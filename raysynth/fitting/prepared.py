@@ -1,6 +1,7 @@
 """What a method gets to learn from: the table behind its encoder, as rows, counts or shards.
 
-And the rows that a method learns from: all of them, or a random sample of stated size where there are more.
+New rows as a fitted model sees them (through its constraints and its encoder, block by block) are encoded here, too:
+all of them, or a random sample of stated size where there are more.
 """
 
 from __future__ import annotations

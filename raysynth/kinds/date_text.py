@@ -5,7 +5,7 @@ A format is strftime's language with what columns of real files need beside it:
     %Y %y      year, of four or two digits (69 to 99 are 19xx)        %j        day of the year, 001 to 366
     %m %-m     month, with and without a leading zero                 %q        quarter, 1 to 4
     %b %B      month, 'Jan' and 'January' (%^b %^B: in capitals;      %G %V %u  ISO year, week and weekday
-               %#b %#B: in small letters; %{fr}B, %#{es}b: in other languages, those of `month_names.py`)
+               %#b %#B: in small letters; %{fr}B, %#{es}b: in other languages, see `FULL`)
     %d %-d     day of the month (%-o: 1st, 2nd)                       %a %A     weekday, 'Mon' and 'Monday'
     %H %-H     hour, 0 to 23         %I %-I  hour, 1 to 12            %p        AM or PM (%#p: am or pm)
     %O %-O     hours of a duration, as many as there are: 26:15:00 is '%O:%M:%S'

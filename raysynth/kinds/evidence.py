@@ -1,4 +1,4 @@
-"""What a column shows, from which its kind is told: its name, its type and its statistics."""
+"""What a column shows, from which its kind is told: its name (and the words in it), its type, its statistics."""
 
 from __future__ import annotations
 

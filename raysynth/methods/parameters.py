@@ -9,7 +9,8 @@ From this one line follow the constructor (the standard library's dataclass make
 `inspect.signature` and `help` show every argument), the check of its value and the words of the error, the text of the
 command line, what `settled` takes where the user left it open, and the values that a search tries.
 
-What a fit learns is no parameter: such attributes are set in methods, or declared with `field(init=False)`.
+Parameters that several methods share, neural ones among them, are declared below. What a fit learns is no parameter:
+such attributes are set in methods, or declared with `field(init=False)`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running in this process: how many CPUs it may use, summaries of blocks, the tree that merges them, threads.
+"""Running in this process: its CPUs, summaries of blocks, the tree that merges them, threads, copies to a device.
 
 A copy to a GPU from ordinary (pageable) memory first waits for all that the GPU was asked to do before; one from
 page-locked memory is queued behind it, and the host goes on to the next launches. The page-locked memory comes from

@@ -2,7 +2,8 @@
 
 Passes over tables are Ray Data's (`running/ray.py`). What remains for tasks is few and large: refits, attacks, trials.
 
-Only what may be public under a privacy budget is counted, never rows of a real table. Whoever runs the cluster is
+What is done so far is shown as metrics of Ray (`ray_raysynth_*`, for its dashboard and Prometheus). Only what may be
+public under a privacy budget is counted, never rows of a real table. Whoever runs the cluster is
 trusted all the same: Ray's own figures show sizes of blocks, and its nodes hold them.
 """
 

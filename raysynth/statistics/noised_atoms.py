@@ -1,4 +1,4 @@
-"""Single values of a number at which many rows pile up, named under a budget: limits, codes, prices, whole hours.
+"""Single values named under a budget: of a number at which many rows pile up, and of a column that has no names yet.
 
 A histogram of intervals shows that a narrow one is full, not of which value; spread over the interval, all of these
 rows lie beside the place where the table's are. So a further release names values that enough rows share, within the
@@ -8,10 +8,10 @@ Unit: one row (k rows of one privacy unit). The cells are values, one row is in 
 (k), by stability (`counts.stable_counts`) with a part of delta. The intervals come from noised counts, so they are
 public by then. Both events are fixed, and charged, before a row is read.
 
-Fifty values of a fiftieth of the rows each pass no threshold under the noise that twenty columns share, and a column
-without a name is lost with all its relations. So a part of the budget is kept for one column, chosen by how many rows
-its unnamed values have beyond what a second release needs to name them: a column of few values, all named, and one of
-free text have none such.
+A second look at one column of undeclared categories: fifty values of a fiftieth of the rows each pass no threshold
+under the noise that twenty columns share, and a column without a name is lost with all its relations. So a part of the
+budget is kept for one column, chosen by how many rows its unnamed values have beyond what a second release needs to
+name them: a column of few values, all named, and one of free text have none such.
 
 Unit: one row (k rows of one privacy unit). Choice: one row changes one value's count by 1, and with it the sum over
 values of max(count - T, 0) by at most 1 (k); T follows from noise alone; exponential mechanism (`counts.chosen`).

@@ -1,4 +1,4 @@
-"""The schema of a table under a privacy budget: from what the user declares, never from the rows.
+"""Schemas from public knowledge alone, as a privacy budget needs them: what the user declares, or what a codebook says.
 
 Taken as public are the names of the columns and whether each holds text, numbers, true and false, or times. Everything
 else (whole numbers or not, decimals, whether values can be missing, lists of values, ranges, patterns of keys) comes
@@ -15,7 +15,7 @@ A codebook is a CSV file with one line a column and these headings, in any order
     nullable (missing)                 yes or no: whether a value may be missing
     date_format (format)               how dates are written, for example %d/%m/%Y; without it %Y-%m-%d
 
-No row is read: such a schema is for a fit under a privacy budget.
+No row is read for either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches of encoded rows for one epoch: CTGAN's training-by-sampling, or plain shuffling.
+"""Batches of encoded rows for one epoch (CTGAN's training-by-sampling, or plain shuffling), and rows held back.
 
 Training-by-sampling (Xu et al. 2019, section 4.3): a condition column is drawn uniformly, one of its codes by the
 logarithm of its frequency, and then a row that has this code. All draws of a block of steps are made at once from
@@ -6,7 +6,8 @@ index tables, and the rows of the block are gathered and sent to the device toge
 
 Shape legend: N rows of a batch, C columns, V values, T steps of a block, R rows of a worker, K conditions.
 
-Not under differential privacy (design, 'No choice by the data'): a share of 0 holds back nothing.
+A worker holds back a share of its rows: the validation loss after each epoch decides when to stop. Not under
+differential privacy, where no choice may depend on the data: a share of 0 holds back nothing.
 """
 
 from __future__ import annotations

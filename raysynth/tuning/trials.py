@@ -1,4 +1,4 @@
-"""What a sweep tries: trials as values, their figures, and the file that each result is kept in."""
+"""What a sweep tries: domains of parameters, trials as values, their figures, and the file that keeps each result."""
 
 from __future__ import annotations
 

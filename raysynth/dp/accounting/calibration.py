@@ -1,4 +1,6 @@
-"""Calibration: the least noise with which planned events, beside those already spent, stay within a budget.
+"""The budget of a fit, and calibration: the least noise with which planned events, beside those spent, stay within it.
+
+Epsilon and delta are fixed before anything is released.
 
 The split rule. Information is counted as zero-concentrated DP does (rho of a Gaussian: 1 / (2 sigma^2); Bun and Steinke
 2016), because rho adds up where epsilon does not: `share` of a budget for preprocessing means `share` of the rho that

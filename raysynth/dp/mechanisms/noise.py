@@ -1,4 +1,4 @@
-"""Where noise comes from: the operating system's entropy, never a user's seed (who knows the seed subtracts the noise).
+"""Where noise comes from (never a user's seed: who knows it subtracts the noise), and what was answered with it.
 
 Three sources of the same shape. Counts get discrete noise, whose bits (`words`) are those of the operating system's
 cryptographic generator always (`counts.py`). For the rest: `OsNoise`: NumPy's generator, seeded afresh from the

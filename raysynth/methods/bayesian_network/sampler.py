@@ -1,4 +1,4 @@
-"""Rows from a network: columns in order, each by the alias method on the table row of its parents' codes.
+"""Rows from a network, with or without conditions: columns in order, each by the alias method on its table row.
 
 One random number of 32 bits picks an entry of the alias table (Walker 1977) and decides between its code and the
 entry's alias: two look-ups for each cell, whatever the number of codes. Work goes in blocks that stay in the
@@ -6,11 +6,12 @@ processor's cache.
 
 Shape legend: N rows, C columns, Q configurations of a column's parents, R codes.
 
-Variable elimination (Koller and Friedman 2009, chapter 9) over the weighted columns and their ancestors; the other
-columns follow from these as before. Eliminating a column multiplies the factors that hold it into one table over
-(neighbours, column); that table, normalised, is the column's distribution given neighbours which are all eliminated
-later. So the columns, drawn in the reverse order, are exact draws from the posterior, each by one table look-up. Codes
-of weight zero are cut out of the tables first, which makes a condition on a value as cheap as it can be.
+Under conditions the network is turned into another one that draws from the posterior: variable elimination (Koller and
+Friedman 2009, chapter 9) over the weighted columns and their ancestors; the other columns follow from these as before.
+Eliminating a column multiplies the factors that hold it into one table over (neighbours, column); that table,
+normalised, is the column's distribution given neighbours which are all eliminated later. So the columns, drawn in the
+reverse order, are exact draws from the posterior, each by one table look-up. Codes of weight zero are cut out of the
+tables first, which makes a condition on a value as cheap as it can be.
 
 Where a table would be too large (many evidence columns that share far ancestors), rows are drawn with each weighted
 column tilted locally, and resampled by their importance weights, which is exact in the limit of many candidates.

@@ -1,4 +1,7 @@
-"""What every constraint can do, and how one is met by construction."""
+"""What every constraint can do, how one is met by construction, and Arrow values as constraints read them.
+
+One array a column, NaN as missing, masks with 'unknown' as satisfied.
+"""
 
 from __future__ import annotations
 
