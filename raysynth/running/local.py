@@ -1,9 +1,4 @@
-"""Running in this process: its CPUs, summaries of blocks, the tree that merges them, threads, copies to a device.
-
-A copy to a GPU from ordinary (pageable) memory first waits for all that the GPU was asked to do before; one from
-page-locked memory is queued behind it, and the host goes on to the next launches. The page-locked memory comes from
-torch's own cache, which keeps it until the copy is done.
-"""
+"""Running in this process: how many CPUs it may use, summaries of blocks, the tree that merges them, threads."""
 
 from __future__ import annotations
 
@@ -13,10 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 FAN_IN = 8
 
@@ -139,24 +131,3 @@ def iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[
         finally:
             for future in running:
                 future.cancel()
-
-
-def to_device(array: np.ndarray, device: str | torch.device) -> Tensor:
-    """A tensor of an array's numbers on a device; on a CPU it shares the array's memory.
-
-    Args:
-        array: of a type that torch has, contiguous and writable.
-        device: where to.
-    """
-    here = torch.from_numpy(array)
-    if torch.device(device).type != "cuda":
-        return here.to(device)
-    return here.pin_memory().to(device, non_blocking=True)
-
-
-def codes_to_device(codes: np.ndarray, device: str | torch.device) -> Tensor:
-    """Codes (uint16) as int32 on a device: two bytes of each travel, and are widened there.
-
-    As int16, whose low bits are kept: of uint16 torch has few operations on a GPU.
-    """
-    return to_device(codes.astype(np.uint16, copy=False).view(np.int16), device).int() & 0xFFFF

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.running.local import codes_to_device, to_device
+from raysynth.running.device_copies import codes_to_device, to_device
 
 STEPS_PER_BLOCK = 64
 MOST_CELLS = 1 << 24  # of a block of steps: wide rows (sequences) come in smaller blocks

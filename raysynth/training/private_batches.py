@@ -37,7 +37,7 @@ from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import TrainingError
 from raysynth.files.private_folder import make_folder
 from raysynth.files.storage import Target, place, write_atomically
-from raysynth.running.local import codes_to_device, to_device
+from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowsOf, RowSource
 
 if TYPE_CHECKING:

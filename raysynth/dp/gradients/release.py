@@ -28,7 +28,7 @@ from raysynth.dp.gradients.record import Recorder
 from raysynth.dp.gradients.uses import Use
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, check_unheard, noise_source
 from raysynth.files.storage import Target
-from raysynth.running.local import to_device
+from raysynth.running.device_copies import to_device
 
 MARGIN = 1e-5  # relative, for the rounding of float32 sums
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raysynth.running.local import codes_to_device, to_device
+from raysynth.running.device_copies import codes_to_device, to_device
 
 
 def test_codes_are_what_they_were() -> None:
