@@ -23,7 +23,8 @@ from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import one_of_each
 from raysynth.errors import ClusterError, DataError, ParameterError
 from raysynth.fitting.checks import unlisted
-from raysynth.running.ray_session import count_done, start_ray
+from raysynth.running.metrics import count_done
+from raysynth.running.ray_session import start_ray
 
 SCHEMA = pa.schema(
     [

@@ -22,8 +22,9 @@ import pyarrow as pa
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import ClusterError, RaysynthError
 from raysynth.running.local import FAN_IN, MergeTree, Summary, merge_all, summarise_blocks
+from raysynth.running.metrics import count_done
 from raysynth.running.progress import progress
-from raysynth.running.ray_session import RETRIES, count_done, one_thread, require_free_cpu, start_ray, user_errors
+from raysynth.running.ray_session import RETRIES, one_thread, require_free_cpu, start_ray, user_errors
 
 S = TypeVar("S", bound=Summary)
 R = TypeVar("R")

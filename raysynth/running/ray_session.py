@@ -1,17 +1,12 @@
 """Ray itself: started or connected to, free CPUs, its errors as ours, and tasks of Ray Core for what is no table.
 
 Passes over tables are Ray Data's (`running/ray.py`). What remains for tasks is few and large: refits, attacks, trials.
-
-What is done so far is shown as metrics of Ray (`ray_raysynth_*`, for its dashboard and Prometheus). Only what may be
-public under a privacy budget is counted, never rows of a real table. Whoever runs the cluster is
-trusted all the same: Ray's own figures show sizes of blocks, and its nodes hold them.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -252,28 +247,3 @@ def _cause(error: BaseException) -> RaysynthError | None:
         else:
             current = current.__cause__ or current.__context__
     return None
-
-
-_COUNTED = {
-    "fragments": "fragments of tables (about a million rows each) that passes have read",
-    "rows_written": "synthetic rows that were written",
-    "trials": "trials of campaigns that are over",
-}
-_counters: dict[str, Any] = {}
-
-
-def count_done(what: str, n: int = 1) -> None:
-    """Count so many more, by `ray.util.metrics` (DeveloperAPI); nothing where this process is not connected to Ray.
-
-    Args:
-        what: a key of `_COUNTED`.
-        n: at least 0.
-    """
-    ray = sys.modules.get("ray")
-    if n <= 0 or ray is None or not ray.is_initialized():
-        return
-    if what not in _counters:
-        from ray.util.metrics import Counter
-
-        _counters[what] = Counter(f"raysynth_{what}", description=_COUNTED[what])
-    _counters[what].inc(n)

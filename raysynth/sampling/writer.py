@@ -27,7 +27,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import Place, place, require_shared, write_atomically
 from raysynth.files.stores import storage_error
-from raysynth.running.ray_session import count_done
+from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raysynth.running import ray_session
+from raysynth.running import metrics
 
 
 class Counter:
@@ -26,7 +26,7 @@ class Counter:
 
 @pytest.fixture
 def counters(monkeypatch: pytest.MonkeyPatch) -> list[Counter]:
-    monkeypatch.setattr(ray_session, "_counters", {})
+    monkeypatch.setattr(metrics, "_counters", {})
     monkeypatch.setattr(Counter, "made", [])
     monkeypatch.setitem(sys.modules, "ray.util.metrics", SimpleNamespace(Counter=Counter))
     return Counter.made
@@ -39,10 +39,10 @@ def ray(running: bool) -> Any:
 def test_counts_add_up_where_ray_runs(counters: list[Counter], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", ray(True))
     monkeypatch.setitem(sys.modules, "ray.util", SimpleNamespace(metrics=sys.modules["ray.util.metrics"]))
-    ray_session.count_done("fragments")
-    ray_session.count_done("fragments", 2)
-    ray_session.count_done("rows_written", 0)
-    ray_session.count_done("trials", 1)
+    metrics.count_done("fragments")
+    metrics.count_done("fragments", 2)
+    metrics.count_done("rows_written", 0)
+    metrics.count_done("trials", 1)
     assert [(c.name, c.total) for c in Counter.made] == [("raysynth_fragments", 3), ("raysynth_trials", 1)]
 
 
@@ -54,5 +54,5 @@ def test_nothing_is_counted_where_it_does_not(
         monkeypatch.delitem(sys.modules, "ray", raising=False)
     else:
         monkeypatch.setitem(sys.modules, "ray", ray(found))
-    ray_session.count_done("fragments")
-    assert Counter.made == [] and ray_session._counters == {}
+    metrics.count_done("fragments")
+    assert Counter.made == [] and metrics._counters == {}
