@@ -209,7 +209,7 @@ def wards() -> tuple[pd.DataFrame, pd.DataFrame, AutoregressiveSequences]:
 
     def table(seed: int) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
-        who = np.repeat([f"P{k:08d}" for k in rng.permutation(10**8)[:60]], 3)
+        who = np.repeat([f"P{k:08d}" for k in rng.choice(10**8, 60, replace=False)], 3)
         level = np.repeat(rng.normal(size=60), 3)
         return pd.DataFrame({"who": who, "x": level + rng.normal(size=180), "y": rng.normal(size=180)})
 
