@@ -58,7 +58,6 @@ from raysynth.training.shards import (
     stream_shards,
     write_file,
     write_manifest,
-    write_shards,
 )
 
 if TYPE_CHECKING:
@@ -111,51 +110,70 @@ class ShardKey:
         return _sha256(json.dumps(asdict(self), sort_keys=True).encode())[:32]
 
 
-def kept_shards(
-    table: Table,
-    schema: TableSchema,
-    encoder: TableEncoder,
-    folder: Path,
-    *,
-    rows_per_shard: int,
-    fewest: int = 1,
-    releases: KeptReleases | None = None,
-    number_R: np.ndarray | None = None,
-) -> ShardSet:
-    """The shards of a table that an earlier fit kept, or new ones that are kept.
+@dataclass(frozen=True)
+class KeptRows:
+    """Rows whose shards are kept, or are found where an earlier fit kept them.
 
     Args:
         table: the modelled columns, and others that are ignored.
         schema: of the modelled columns.
         encoder: built from released statistics.
-        folder: for the shards of any number of tables; every worker sees it.
         rows_per_shard: at most this many rows of a new shard.
         fewest: shards that the workers need; where fewer were kept, the table is divided again.
         releases: under a privacy budget what the encoder was built from; then there are as many shards as are needed,
             empty ones if need be, since no error may depend on a row.
         number_R: the number of the owner of each row, in the table's order, where shards are to have owners; what was
             kept has those of the rows that are kept.
+    """
+
+    table: Table
+    schema: TableSchema
+    encoder: TableEncoder
+    rows_per_shard: int
+    fewest: int = 1
+    releases: KeptReleases | None = None
+    number_R: np.ndarray | None = None
+
+    def key(self) -> ShardKey:
+        """What the shards follow from; without a budget this reads the table once."""
+        if self.releases is not None:
+            return ShardKey.under_budget(self.releases)
+        return ShardKey.of(self.table, self.schema, self.encoder)
+
+    def write(self, folder: Folder, key: ShardKey, put: Callable[[str, np.ndarray], None]) -> tuple[Shard, ...]:
+        """New shards, each file by `put`, and what is kept beside them; `key.json` is written last."""
+        if self.number_R is None:
+            at_least = 0 if self.releases is None else self.fewest
+            made = stream_shards(self.table, self.encoder, put, rows_per_shard=self.rows_per_shard, at_least=at_least)
+        else:
+            n_shards = owned_shards(self.number_R, self.fewest)
+            made = stream_owned_shards(self.table, self.encoder, self.number_R, put, n_shards=n_shards)
+        write_manifest(folder, made)
+        if self.releases is not None:
+            self.releases.write(folder)
+        write_atomically(folder / KEY, json.dumps(asdict(key)).encode(), private=isinstance(folder, Path))
+        return made
+
+
+def kept_shards(rows: KeptRows, folder: Path) -> ShardSet:
+    """The shards of a table that an earlier fit kept, or new ones that are kept.
+
+    Args:
+        rows: what they are of.
+        folder: for the shards of any number of tables; every worker sees it.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    key = _key(table, schema, encoder, releases)
-    home = folder / key.digest if releases is None else Path(str(releases.home))
+    key = rows.key()
+    home = folder / key.digest if rows.releases is None else Path(str(rows.releases.home))
     remove_abandoned(folder)
-    found = _found(home, key, owned=number_R is not None)
-    if found is not None and len(found.shards) >= fewest:
+    found = _found(home, key, owned=rows.number_R is not None)
+    if found is not None and len(found.shards) >= rows.fewest:
         return found
     write_atomically(folder / LABEL, NOTE.encode(), private=True)
     with private_folder(folder) as writing:
-        at_least = 0 if releases is None else fewest
-        if number_R is None:
-            write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
-        else:
-            put, n = partial(write_file, writing), owned_shards(number_R, fewest)
-            write_manifest(writing, stream_owned_shards(table, encoder, number_R, put, n_shards=n))
-        if releases is not None:
-            releases.write(writing)
-        write_atomically(writing / KEY, json.dumps(asdict(key)).encode(), private=True)
+        rows.write(writing, key, partial(write_file, writing))
         try:
             _put(writing, home)
         except OSError as error:
@@ -163,28 +181,17 @@ def kept_shards(
     return ShardSet.open(home)
 
 
-def shards_in_store(
-    table: Table,
-    schema: TableSchema,
-    encoder: TableEncoder,
-    folder: Place,
-    put: Callable[[str, np.ndarray], None],
-    *,
-    rows_per_shard: int,
-    fewest: int = 1,
-    releases: KeptReleases | None = None,
-    number_R: np.ndarray | None = None,
-) -> tuple[Shard, ...]:
+def shards_in_store(rows: KeptRows, folder: Place, put: Callable[[str, np.ndarray], None]) -> tuple[Shard, ...]:
     """As `kept_shards`, in an object store: files go there as they are made, and from there through this process.
 
-    `key.json` is written last, and goes first where shards are replaced: without it nothing is taken.
+    `key.json` goes first where shards are replaced: without it nothing is taken.
 
     Args:
         put: `put(name, content)` keeps a file of this fit, kept or new.
     """
-    key = _key(table, schema, encoder, releases)
-    home = folder / key.digest if releases is None else place(releases.home)
-    found = _fetched(home, key, put, fewest, owned=number_R is not None)
+    key = rows.key()
+    home = folder / key.digest if rows.releases is None else place(rows.releases.home)
+    found = _fetched(home, key, put, rows.fewest, owned=rows.number_R is not None)
     if found is not None:
         return found
     try:
@@ -198,20 +205,7 @@ def shards_in_store(
         write_atomically(home / name, content.tobytes())
         put(name, content)
 
-    at_least = 0 if releases is None else fewest
-    if number_R is None:
-        made = stream_shards(table, encoder, keep, rows_per_shard=rows_per_shard, at_least=at_least)
-    else:
-        made = stream_owned_shards(table, encoder, number_R, keep, n_shards=owned_shards(number_R, fewest))
-    write_manifest(home, made)
-    if releases is not None:
-        releases.write(home)
-    write_atomically(home / KEY, json.dumps(asdict(key)).encode())
-    return made
-
-
-def _key(table: Table, schema: TableSchema, encoder: TableEncoder, releases: KeptReleases | None) -> ShardKey:
-    return ShardKey.of(table, schema, encoder) if releases is None else ShardKey.under_budget(releases)
+    return rows.write(home, key, keep)
 
 
 def _fetched(

@@ -203,7 +203,6 @@ def write_shards(
     *,
     rows_per_shard: int = ROWS_PER_SHARD,
     at_least: int = 0,
-    label: str = "encoding",
 ) -> ShardSet:
     """The shards of a table in a folder of this machine; arguments as of `stream_shards`.
 
@@ -215,8 +214,7 @@ def write_shards(
     except OSError as error:
         raise storage_error(error, folder) from error
     put = partial(write_file, folder)
-    made = stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least, label=label)
-    shards = ShardSet(folder, made)
+    shards = ShardSet(folder, stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least))
     shards.write_manifest()
     return shards
 
@@ -228,7 +226,6 @@ def stream_shards(
     *,
     rows_per_shard: int = ROWS_PER_SHARD,
     at_least: int = 0,
-    label: str = "encoding",
 ) -> tuple[Shard, ...]:
     """Encode a table fragment by fragment, here or over Ray; its shards come to this process in the table's order.
 
@@ -241,12 +238,11 @@ def stream_shards(
         rows_per_shard: at most this many rows a shard.
         at_least: shards; empty ones are added where the rows make fewer. Under a privacy budget one for each worker: a
             worker without a shard is an error, and none may depend on a row.
-        label: for the progress bar.
     """
     from raysynth.running.runner import made_in_order
 
     encode = partial(_encode_shards, encoder, rows_per_shard)
-    with closing(made_in_order(table, encode, columns=list(encoder.names), label=label)) as parts:
+    with closing(made_in_order(table, encode, columns=list(encoder.names), label="encoding")) as parts:
         shards = [shard.put(put, f"shard-{i:06d}") for i, shard in enumerate(s for part in parts for s in part)]
     if table.dataset is not None:
         shards.sort(key=lambda shard: shard.sha256)

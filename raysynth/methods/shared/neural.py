@@ -38,6 +38,7 @@ from raysynth.training.batches import MemoryRows, RowsOfPersons, RowSource
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import (
     SHARDS_PER_WORKER,
+    KeptRows,
     OwnedShards,
     kept_shards,
     owned_shards,
@@ -280,27 +281,17 @@ def _encoded(
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     scope, releases = prepared.privacy, prepared.releases
     number_R = _owners(prepared) if _are_kept_owned(prepared) else None
+    rows = KeptRows(table, prepared.schema, encoder, rows_per_shard, workers, releases, number_R)
     with stage("shards", prepared.n_rows) as done:
         if isinstance(kept, Path):
-            shards = kept_shards(
-                table,
-                prepared.schema,
-                encoder,
-                kept,
-                rows_per_shard=rows_per_shard,
-                fewest=workers,
-                releases=releases,
-                number_R=number_R,
-            )
+            shards = kept_shards(rows, kept)
             done.bytes = _public_size(prepared, shards.n_bytes)
         else:
-            put, rows = partial(write_file, to, lasting=False) if isinstance(to, Path) else to.put, rows_per_shard
+            put = partial(write_file, to, lasting=False) if isinstance(to, Path) else to.put
             if kept is None:
-                made = stream_shards(table, encoder, put, rows_per_shard=rows, at_least=at_least)
+                made = stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least)
             else:
-                of_fit = partial(shards_in_store, fewest=workers, releases=releases, number_R=number_R)
-                store = partial(of_fit, rows_per_shard=rows)
-                made = store(table, prepared.schema, encoder, kept, put)
+                made = shards_in_store(rows, kept, put)
             shards = ShardSet(to, made) if isinstance(to, Path) else ShardSet(Path(), made, to.files)
             done.bytes = _public_size(prepared, shards.n_bytes if isinstance(to, Path) else to.n_bytes)
     if scope is not None and releases is not None and job.plan is not None:

@@ -27,14 +27,14 @@ from pathlib import Path
 from types import SimpleNamespace
 import pandas as pd
 from raysynth import TabularVAE
-from raysynth.training import shards
+from raysynth.training import kept_shards
 storage = sys.argv[1]
 
 def stand_still(*args, **kwargs):
     print("ready", flush=True)
     sys.stdin.read()
 
-shards.ShardSet.write_manifest = stand_still
+kept_shards.write_manifest = stand_still
 TabularVAE(
     latent_dim=4, encoder_layers=(16,), decoder_layers=(16,), prior_components=4, epochs=1, seed=0, verbose=False,
     keep_shards=storage + "/kept", run_config=SimpleNamespace(storage_path=storage, name="first"),

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from raysynth.errors import ParameterError
 from raysynth.schema import Kind
 from raysynth.training import kept_shards as module
 from raysynth.training.kept_releases import fingerprint
-from raysynth.training.kept_shards import LABEL, ShardKey, kept_shards
+from raysynth.training.kept_shards import LABEL, KeptRows, ShardKey, kept_shards
 from raysynth.training.shards import ShardSet
 
 SMALL: dict[str, Any] = {"latent_dim": 4, "encoder_layers": (16,), "decoder_layers": (16,), "prior_components": 4}
@@ -138,12 +139,12 @@ def test_damage_means_encoding_again(
 def test_any_number_of_workers_takes_them(tmp_path: Path, encoded: list[int]) -> None:
     """Eight shards serve up to eight workers; for more the table is divided again."""
     model = GaussianCopula(verbose=False, seed=0).fit(rows())
-    made = (as_table(rows()), model.modelled_schema_, model.encoder_, tmp_path)
-    eight = kept_shards(*made, rows_per_shard=75, fewest=2)
-    assert [len(kept_shards(*made, rows_per_shard=600, fewest=w).shards) for w in (1, 3, 8)] == [8, 8, 8]
+    made = partial(KeptRows, as_table(rows()), model.modelled_schema_, model.encoder_)
+    eight = kept_shards(made(75, 2), tmp_path)
+    assert [len(kept_shards(made(600, w), tmp_path).shards) for w in (1, 3, 8)] == [8, 8, 8]
     assert sum(len(eight.share(rank, 3)) for rank in range(3)) == 600
     encoded.clear()
-    twelve = kept_shards(*made, rows_per_shard=50, fewest=9)
+    twelve = kept_shards(made(50, 9), tmp_path)
     assert sum(encoded) == 600 and len(twelve.shards) == 12
     assert len(kept_in(tmp_path)) == 1
 
@@ -153,7 +154,7 @@ def test_an_interrupted_fit_leaves_no_shards(tmp_path: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_shards", interrupted)
+        patch.setattr(module, "stream_shards", interrupted)
         with pytest.raises(KeyboardInterrupt):
             vae(tmp_path, epochs=1).fit(rows())
     assert kept_in(tmp_path) == []
