@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.steps import Outcome, check_output, read_settings
+from raysynth.cli.steps import Outcome, check_output
 from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
 
@@ -100,18 +100,16 @@ def fit_database(
     *,
     relations: list[str] | None,
     method: str,
-    settings: list[str] | None,
-    rules: str | None,
+    parameters: Mapping[str, Any],
     dangling: str,
     odometer: Path | None,
     seed: int | None,
 ) -> Outcome:
-    """Learn all tables of a database and save the model."""
+    """Learn all tables of a database and save the model; `parameters`: of the method for each table."""
     from raysynth.related.synthesizer import RelationalSynthesizer
 
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
-    parameters = read_settings(settings or []) | ({} if rules is None else {"rules": rules})
     given: dict[str, Any] = {"parameters": parameters, "dangling": dangling, "odometer": odometer, "seed": seed}
     model = RelationalSynthesizer(relations=schema, method=method, **given)
     model.fit(tables).save(file)

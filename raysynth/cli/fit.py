@@ -10,7 +10,7 @@ import typer
 
 from raysynth.cli.application import Csv, Entity, Method, OdometerFolder, Seed, Settings, command, run
 from raysynth.cli.database import Dangling, Relations, fit_database, means_database, refuse
-from raysynth.cli.steps import Outcome, check_output, new_model, read_as
+from raysynth.cli.steps import Outcome, check_output, new_model, read_as, read_settings
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             model,
             relations=relations,
             method=method,
-            settings=settings,
-            rules=rules,
+            parameters=read_settings(settings or []) | ({} if rules is None else {"rules": rules}),
             dangling=dangling,
             odometer=odometer,
             seed=seed,
