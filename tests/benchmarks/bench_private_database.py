@@ -1,19 +1,25 @@
 """Several tables within a privacy budget, beside the same tables one by one with as much noise for a unit.
 
-    python tests/benchmarks/bench_private_database.py --epsilon 1 3 [--customers 8000] [--data DATA/berka]
+    python tests/benchmarks/bench_private_database.py --epsilon 1 3 [--customers 8000] [--data DATA/berka] \
+        [--peer-python PYTHON]
 
 Half of a made-up shop (unit: a customer; columns, caps and products public), or of a prepared database of
 `bench_database.py` (`--data`: berka; unit: an account; the types of its Parquet files, caps and districts public), is
 learned within each budget, the other half stands beside it. Printed are the ledger's total, the mean total variation of
 columns, numbers of children and pairs (numbers in ten parts), and the evaluation. 'Independent' learns each table by
 itself from the same rows, with an equal share of the same rho and the same bound of rows of a unit, and deals children
-out at random.
+out at random. `--peer-python`: google/dpsynth's relational mode (`peer_dpsynth.py`) on the shop, with the same columns,
+caps, epsilon and delta, in a Python that has it.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +34,7 @@ from raysynth.cli.database import made_up_shop
 from raysynth.data.database import Database, lineage, read_database, split_database
 from raysynth.data.sources.databases import open_database
 from raysynth.data.table import as_table
+from raysynth.errors import DataError
 from raysynth.evaluation.database import evaluate_synthetic_database
 from raysynth.evaluation.database_joins import chains
 from raysynth.related.private import epsilon_of
@@ -59,6 +66,7 @@ def main() -> None:
     parser.add_argument("--epsilon", nargs="+", type=float, required=True)
     parser.add_argument("--customers", type=int, default=8000, help="of the made-up shop")
     parser.add_argument("--data", help="a prepared database in place of the shop")
+    parser.add_argument("--peer-python", help="a Python with dpsynth, for the shop")
     options = parser.parse_args()
     name, tables, schema, schemas = "shop", *shop(options.customers)
     if options.data:
@@ -80,12 +88,18 @@ def main() -> None:
         ).fit(real)
         print(f"\n{name}, epsilon {epsilon:g}: {model.privacy_spent_}")
         print(f"held-back half, total variation: {margins(real, held, schema):.3f}")
-        for label, made in (
-            ("ours", model.sample(seed=1)),
-            ("independent", one_by_one(model, real, schema, name, schemas)),
-        ):
-            found = evaluate_synthetic_database(real, made, schema, held)
-            print(f"{label}, total variation: {margins(real, made, schema):.3f}\n{found.summary()}", flush=True)
+        runs = {"ours": model.sample(seed=1), "independent": one_by_one(model, real, schema, name, schemas)}
+        if options.peer_python and name == "shop":
+            assert model.privacy_spent_ is not None
+            for strategy in ("size_sliced", "empty_token"):
+                task = {"epsilon": epsilon, "delta": model.privacy_spent_.budget.delta, "strategy": strategy}
+                runs[f"dpsynth, {strategy}"] = dpsynth(real, schema, task, options.peer_python)
+        for label, made in runs.items():
+            print(f"{label}, total variation: {margins(real, made, schema):.3f}", flush=True)
+            try:
+                print(evaluate_synthetic_database(real, made, schema, held).summary(), flush=True)
+            except DataError as error:  # a peer's empty table, say
+                print(f"not judged: {error}", flush=True)
 
 
 def shop(customers: int) -> tuple[dict[str, Any], DatabaseSchema, dict[str, TableSchema]]:
@@ -93,6 +107,37 @@ def shop(customers: int) -> tuple[dict[str, Any], DatabaseSchema, dict[str, Tabl
     tables = made_up_shop(0, customers)
     keys = ["orders.customer_id -> customers.id", "lines.order_id -> orders.id", "lines.product_id -> products.id"]
     return tables, keys_of(tables, keys, ("products",)), {n: TableSchema(tuple(c)) for n, c in SHOP_COLUMNS.items()}
+
+
+def dpsynth(real: Mapping[str, Any], schema: DatabaseSchema, task: dict[str, Any], python: str) -> dict[str, Any]:
+    """The shop by google/dpsynth's relational mode; which product a line is of is a category of the line."""
+    products = real["products"]
+    ids = tuple(products["id"].astype(str))
+    columns = {n: TableSchema(tuple(c)).to_dict()["columns"] for n, c in SHOP_COLUMNS.items()}
+    columns["lines"].append({"name": "product_id", "kind": "categorical", "categories": ids})
+    keys = [
+        {
+            "parent_table": r.parent,
+            "parent_primary_key": r.parent_key[0],
+            "child_table": r.child,
+            "child_foreign_key": r.child_key[0],
+            "max_children_per_parent": CAPS["shop"][r.child],
+        }
+        for r in schema.relations
+        if r.parent != "products"
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in columns:
+            real[name].to_parquet(Path(folder) / f"{name}.parquet", index=False)
+        (Path(folder) / "task.json").write_text(json.dumps({**task, "columns": columns, "keys": keys}))
+        begun = time.perf_counter()
+        script = Path(__file__).with_name("peer_dpsynth.py")
+        subprocess.run([python, str(script), folder, f"{folder}/made"], check=True)
+        print(f"dpsynth, {task['strategy']}: {time.perf_counter() - begun:.0f} s")
+        made = {n: pd.read_parquet(f"{folder}/made/{n}.parquet") for n in columns}
+    made["customers"]["member"] = made["customers"]["member"] == "True"
+    made["lines"]["product_id"] = made["lines"]["product_id"].astype(products["id"].dtype)
+    return {**{n: t[list(real[n].columns)] for n, t in made.items()}, "products": products}
 
 
 def one_by_one(
