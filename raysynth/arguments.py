@@ -1,4 +1,4 @@
-"""What an argument may be, told in the same words everywhere (those of synthesizers: `methods/parameters.py`)."""
+"""Checks of arguments, whose errors use the same words everywhere (those of synthesizers: `methods/parameters.py`)."""
 
 from __future__ import annotations
 

@@ -103,11 +103,11 @@ class Comparison:
 
     @property
     def most(self) -> Found:
-        """The column that tells most."""
+        """The column whose values are found most surely."""
         return min(self.found, key=lambda f: (f.p_value, -f.members))
 
     def share(self, members: bool) -> Estimate:
-        """Share of the persons found by the column that tells most: of the fit's, or of others."""
+        """Share of the persons found by `most`: of those in the fit, or of others."""
         hits, n = (self.most.members, self.n_members) if members else (self.most.others, self.n_others)
         return clopper_pearson(hits, n)
 

@@ -101,17 +101,17 @@ def read_as(data: str, csv: list[str] | None) -> Any:
 
 
 def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
-    """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
+    """Where a fit keeps its checkpoints: the folder itself, so that the same command resumes from it.
 
     Raises:
-        ParameterError: the method keeps no checkpoints, or could not go on from them without a seed.
+        ParameterError: the method keeps no checkpoints, or could not resume from them without a seed.
     """
     from raysynth.methods.registry import synthesizer_class
 
     if not synthesizer_class(method).can_resume:
         raise ParameterError(f"'{method}' learns in a few passes and keeps no checkpoints; leave out --storage")
     if seed is None and not is_private:
-        raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
+        raise ParameterError("--storage needs --seed, since only a fit of the same seed can resume from a checkpoint")
     from ray.train import CheckpointConfig, RunConfig
 
     folder, name = os.path.split(str(storage) if is_uri(storage) else str(local_path(storage, "--storage")))

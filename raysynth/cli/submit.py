@@ -162,7 +162,7 @@ def ended(status: JobStatus) -> Outcome:
         text = f"job {status.job_id} failed: {status.message}"
         if status.exit_code == _INPUT_AT_FAULT:
             raise InputError(f"{text}; its input is at fault, see its log")
-        raise ClusterError(f"{text}; see its log, and submit the same work again to go on from what is on storage")
+        raise ClusterError(f"{text}; see its log, and submit the same work again to resume from what is on storage")
     return outcome_of(status)
 
 

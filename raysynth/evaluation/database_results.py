@@ -112,7 +112,7 @@ class Copying:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """All three."""
+        """The three checks of copying."""
         return self.closer, self.membership, self.copies
 
 

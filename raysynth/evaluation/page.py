@@ -63,7 +63,7 @@ def page_heading(
     more: Sequence[tuple[str, str]] = (),
     command: str | None = None,
 ) -> Heading:
-    """The header of any page: what nobody told is said to be so, and date and version close it.
+    """The header of any page: what is not known is marked as such, and date and version close it.
 
     Args:
         title: of the page.

@@ -148,7 +148,7 @@ def resumed_folder(model: Method, resume: Target | None) -> Place | None:
     if resume is None:
         return None
     if not model.can_resume:
-        raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
+        raise ParameterError(f"{type(model).__name__} keeps no checkpoints to resume from; leave out resume")
     if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
     return place(resume, "resume")

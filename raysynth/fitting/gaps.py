@@ -57,7 +57,7 @@ class GapGroup:
     shares: tuple[float, ...] | None = None
 
     def to_json(self) -> Any:
-        """Plain values."""
+        """As plain JSON values."""
         if self.patterns is None:
             return list(self.columns)
         patterns = ["".join("01"[gone] for gone in p) for p in self.patterns]

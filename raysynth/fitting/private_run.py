@@ -182,7 +182,7 @@ def check_unused(folder: Place | None) -> None:
         return
     spent = PrivacySpent.from_dict(read_model(folder / RECORD).meta["privacy"])
     raise ParameterError(
-        f"'{folder}' holds a fit that has spent {spent.total}; fit(data, resume='{folder}') goes on from it within "
+        f"'{folder}' holds a fit that has spent {spent.total}; fit(data, resume='{folder}') resumes it within "
         "that budget. A fit anew is new spending, and what both cost together is the sum: give it another run name"
     )
 

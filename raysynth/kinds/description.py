@@ -33,7 +33,7 @@ class Column(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the column."""
 
     @property
     def dtype(self) -> str:
@@ -64,7 +64,7 @@ class Maker(Protocol):
 
 
 def _any(evidence: Evidence) -> bool:
-    """Any type fits."""
+    """Whether a column of an Arrow type can be of this kind: always."""
     return True
 
 

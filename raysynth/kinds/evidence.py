@@ -1,4 +1,4 @@
-"""What a column shows, from which its kind is told: its name (and the words in it), its type, its statistics."""
+"""What a column shows, by which its kind is recognised: its name (and the words in it), its type, its statistics."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Forecast:
 def forecast(
     label: str, expected: Mapping[str, float], kinds: Mapping[str, str] | None = None, *, at_once: int = 1
 ) -> Iterator[None]:
-    """What is left in all is told for the duration of the block; inside another forecast the block is one of its parts.
+    """Reports how long all that is left will take, while the block runs; inside another forecast it is a part of that.
 
     Args:
         label, expected, kinds, at_once: as of `Forecast`.

@@ -130,14 +130,14 @@ def hides_counts() -> bool:
 def plain_step(
     label: str, total: float | None = None, *, is_patient: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `Step`."""
+    """A step whose progress is reported in plain lines; yields `advance(n)`. Arguments as in `Step`."""
     with told_in_lines(Step(label, total, 0, is_patient)) as advance:
         yield advance
 
 
 @contextmanager
 def told_in_lines(step: Step) -> Iterator[Callable[[float], None]]:
-    """The step runs in the block and is told; yields `advance(n)`."""
+    """The step runs in the block and is reported; yields `advance(n)`."""
     if _quiet.get():
         yield lambda n: None
         return

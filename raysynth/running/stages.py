@@ -141,7 +141,7 @@ def write_logs() -> None:
 
 
 class _OwnHandler(logging.StreamHandler[TextIO]):
-    """Standard error, told from handlers of others."""
+    """Writes to standard error; a class of its own, so that it is not taken for a handler that others added."""
 
 
 class _JsonLines(logging.Formatter):

@@ -95,10 +95,10 @@ class _Alone:
     n_workers = 1
 
     def __call__(self, tensors: Iterable[Tensor]) -> None:
-        """Nothing to do."""
+        """One process: gradients are the average already."""
 
     def total(self, tensors: Iterable[Tensor]) -> None:
-        """Nothing to do."""
+        """One process: sums are the total already."""
 
 
 average_alone = _Alone()

@@ -114,7 +114,7 @@ def render_sweep(result: Sweep) -> str:
 
 
 def _heading(result: Sweep) -> Heading:
-    """What was tried: methods, budgets and seeds; the private selection tells its winner alone."""
+    """What was tried: methods, budgets and seeds; a private selection shows its winner alone."""
     found = result.candidates
     budgets = sorted({c.setting.epsilon for c in found})
     told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}" for e in budgets)

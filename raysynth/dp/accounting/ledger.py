@@ -234,7 +234,7 @@ class Ledger:
     """Events in the order in which they were charged: it only grows.
 
     Args:
-        events: those of an earlier ledger that this one goes on from.
+        events: those of an earlier ledger that this one continues.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

@@ -57,7 +57,7 @@ class PrivacyScope:
         unit: what one unit is, in words: 'row'.
         rows_per_unit: k, most rows that one unit has: the sensitivity of all that is counted over rows is k times that
             of one row. What a method charges and the noise that it draws must have this factor.
-        ledger: goes on from an earlier one.
+        ledger: continues an earlier one.
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
         n_rows, n_units: the noised numbers of rows and of units, where the earlier ledger has paid for them.
     """

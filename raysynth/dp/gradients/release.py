@@ -118,7 +118,7 @@ class DpSgdPlan:
         expected_batch: q times the noised number of units.
         steps: that are charged; no more than these are ever run, steps repeated after a crash included.
         secure_mode: noise and draws from a cryptographic generator.
-        fit_id: of the fit that charged the steps: checkpoints of another fit are not gone on from.
+        fit_id: of the fit that charged the steps: a checkpoint of another fit is not resumed.
         journal: file in which the started steps are counted, where workers can be lost; None: this process does all.
         insecure_seed: for tests only: repeatable noise, which protects nobody.
     """

@@ -43,7 +43,7 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _nothing(found: Any) -> list[Any]:
-    """Nothing to show."""
+    """No section of the report."""
     return []
 
 

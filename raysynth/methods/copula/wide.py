@@ -4,7 +4,7 @@ A pair's latent correlation follows from the mean product of its codes' normal s
 product instead of C^2 / 2 tables. What tables gave beside that, the order of categories along their latent axis, comes
 from a sample of rows: each category has a vector, the mean over its rows of random signs of all other columns' codes,
 whose first principal axis is that of the correspondence analysis with them (up to the sketch's error; Johnson and
-Lindenstrauss 1984); then optimal scaling goes on from there as in `latent_orders`.
+Lindenstrauss 1984); then optimal scaling continues as in `latent_orders`.
 
 Latent axes have a score for each code; the copula is the one whose scores have given mean products.
 

@@ -218,7 +218,7 @@ class GanSynthesizer(Synthesizer):
         return begun.with_learned(Learned(sampler, list(meta["history"])))
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> GanSampler:
-        """From a file."""
+        """The sampler from the arrays of a model file."""
         from raysynth.methods.gan.sampler import GanSampler
 
         return GanSampler.from_state(meta, arrays)

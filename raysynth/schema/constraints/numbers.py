@@ -52,7 +52,7 @@ class Inequality(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The two columns."""
+        """The columns that the rule is about."""
         return (self.low, self.high)
 
     def validate(self, schema: TableSchema) -> None:
@@ -180,7 +180,7 @@ class _OfNumber(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The column."""
+        """The columns that the rule is about."""
         return (self.column,)
 
     def _number(self, schema: TableSchema, fits: Callable[[ColumnSchema], bool] = lambda column: True) -> ColumnSchema:
