@@ -55,7 +55,7 @@ def test_a_listed_format_is_recognised_and_written_back(form: str) -> None:
     assert found.parse(pa.array(texts)).equals(DateFormat(form).parse(pa.array(texts)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(FORMATS), st.integers(0, 2**31), st.floats(0, 0.95))
 def test_any_format_survives_any_share_of_missing_cells(form: str, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
