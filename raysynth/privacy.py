@@ -18,10 +18,10 @@ from raysynth.attacks.attack import (
 )
 from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit
 from raysynth.attacks.audit.run import audit_epsilon
+from raysynth.attacks.neighbourhood import vulnerable_records
 from raysynth.attacks.registry import ATTACKS, FAMILIES
 from raysynth.attacks.results import AttackResult, AttackResults
 from raysynth.attacks.run import run_privacy_attacks
-from raysynth.attacks.vulnerable import vulnerable_records
 
 __all__ = [
     "ATTACKS",

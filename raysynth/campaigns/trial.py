@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.attacks.attack import MembershipAttack, Records, View
+from raysynth.attacks.neighbourhood import vulnerable_records
 from raysynth.attacks.registry import new_attack
 from raysynth.attacks.run import read_records
 from raysynth.attacks.shadow import ShadowAttack, published
-from raysynth.attacks.vulnerable import vulnerable_records
 from raysynth.campaigns.plan import Plan, Trial
 from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import one_of_each
