@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.statistics.calendar import (
+from raysynth.statistics.steps import (
     CLOCK,
     GRIDS,
     CalendarCounts,

@@ -25,8 +25,8 @@ from raysynth.encoding.distribution import CellSize, SmoothDistribution, behind,
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.statistics.decimals import nearest_doubles
 from raysynth.statistics.released import NoisedMean, NumericDistribution
+from raysynth.statistics.steps import nearest_doubles
 
 MOST_PLACES = 1 << 35  # between two knots: 2**17 of them (65,536 cells) stay within the whole numbers of float64
 _LARGEST = np.nextafter(2.0**64, 0)

@@ -30,7 +30,7 @@ from raysynth.dp.mechanisms.counts import growing_edges
 from raysynth.dp.mechanisms.histogram import simplex
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.cell_counts import as_doubles
-from raysynth.statistics.decimals import needed_digits
+from raysynth.statistics.steps import needed_digits
 
 FINE = 256  # cells of an octave
 ZOOMS = 1

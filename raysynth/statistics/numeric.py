@@ -18,11 +18,18 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.errors import SchemaError
-from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
-from raysynth.statistics.decimals import MAX_DECIMALS, Step, decimal_step, joint_step, nearest_doubles, needed_decimals
 from raysynth.statistics.distinct import DistinctSample, hash_integers
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
+from raysynth.statistics.steps import (
+    MAX_DECIMALS,
+    CalendarCounts,
+    Step,
+    decimal_step,
+    joint_step,
+    nearest_doubles,
+    needed_decimals,
+)
 
 _LOWEST = 1127  # 1074 + 53: the scale that makes every mantissa of 53 bits an integer
 _HALF = 26  # bits of the mantissa's upper part

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.data.arrow_types import EXACT_DOUBLE as EXACT_DOUBLE
-from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.distinct import Sharing
+from raysynth.statistics.steps import CalendarCounts
 
 
 def to_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:

@@ -12,8 +12,8 @@ from outcome import value_of
 
 import raysynth as rs
 from raysynth.encoding.calendar import Calendar
-from raysynth.statistics.calendar import GRIDS, CalendarCounts
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.steps import GRIDS, CalendarCounts
 
 N = 2500
 DAYS = pd.Timestamp("1990-01-01") + pd.to_timedelta(np.random.default_rng(0).integers(0, 9000, N), unit="D")

@@ -11,7 +11,7 @@ import pytest
 from outcome import value_of
 
 from raysynth.encoding.calendar import Calendar, calendar_of
-from raysynth.statistics.calendar import GRIDS, CalendarCounts
+from raysynth.statistics.steps import GRIDS, CalendarCounts
 
 SECONDS = pa.timestamp("s")
 BEGIN, END = pd.Timestamp("2018-12-01"), pd.Timestamp("2024-02-01")

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 
-from raysynth.statistics.calendar import GRIDS, CalendarCounts
+from raysynth.statistics.steps import GRIDS, CalendarCounts
 
 
 def test_each_time_counts_on_the_grids_that_it_lies_on() -> None:

@@ -14,8 +14,17 @@ from outcome import value_of
 
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics import numeric_relations as found
-from raysynth.statistics.calendar import CLOCK, GRIDS, CalendarCounts, universal
-from raysynth.statistics.decimals import Step, decimal_step, joint_step, needed_decimals, needed_digits
+from raysynth.statistics.steps import (
+    CLOCK,
+    GRIDS,
+    CalendarCounts,
+    Step,
+    decimal_step,
+    joint_step,
+    needed_decimals,
+    needed_digits,
+    universal,
+)
 
 
 def digits_of(x: float) -> int:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from outcome import value_of
 
 from raysynth.errors import SchemaError
-from raysynth.statistics.decimals import Step, joint_step, needed_decimals
 from raysynth.statistics.distinct import DistinctSample, hash_integers, hash_strings
 from raysynth.statistics.numeric import ExactSum, NumericSummary
+from raysynth.statistics.steps import Step, joint_step, needed_decimals
 
 
 def summary_of(values: pa.Array, cuts: tuple[int, ...] = ()) -> NumericSummary:
