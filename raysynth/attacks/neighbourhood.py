@@ -7,6 +7,8 @@ al. 2023, equation 2) scores a row by the ratio of two densities, of the synthet
 both are kernel densities on mixed types: a product of a Laplace kernel for each number and of Aitchison and Aitken's
 (1976) for each category, with one bandwidth: half the one under which the reference rows are likeliest when each is
 left out, since a ratio shows in sharp peaks more than by a smooth fit.
+
+Most at risk are records far from all others (`vulnerable_records`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Steps that all values of a column lie on: digits after the point, a common step of numbers, the calendar of times.
 
-The largest step that all rows share says little: one row with a time of day among a thousand midnights, and the step is
-a microsecond. Counts of rows tell midnights from times, month starts from days, and usual weekdays and hours from
-others.
+Of times the largest step that all rows share says little: one row with a time of day among a thousand midnights, and
+the step is a microsecond. Counts of rows tell midnights from times, month starts from days, and usual weekdays and
+hours from others.
 """
 
 from __future__ import annotations
