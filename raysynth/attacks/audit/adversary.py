@@ -22,7 +22,7 @@ from raysynth.files.model_file import ModelContent
 
 Features = Mapping[str, float]
 
-MOST_NUMBERS = 50_000  # of one array; of a larger one every so manieth is read
+MOST_NUMBERS = 50_000  # of one array; of a larger one some are read, evenly spaced
 FEW = 12  # numbers of an array whose ratios are looked at, too
 
 
