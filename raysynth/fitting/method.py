@@ -51,7 +51,7 @@ class OpenedTable:
         modelled_schema: after the constraints' change of columns.
         rules: the constraints, None without any.
         statistics: exact, or noised.
-        encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
+        encoded: encoders that were built, and rows encoded, beforehand for several fits (`tuning/one_trial.py`); never
             under a budget.
         keeping: under a budget, where encoded rows are to be kept.
         units: which rows a privacy unit has, where training draws units of several rows.

@@ -60,7 +60,7 @@ class Prepared:
         entity: the column of the table that says whose each row is, without a budget; None: each row is a person's.
         constant: columns that are the same in all rows of each person, where persons have several.
         design_effect: how many rows then count as one; 1 where each person has one.
-        shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
+        shared: rows that were encoded beforehand, for several fits (`tuning/one_trial.py`); None: none were.
     """
 
     table: Table

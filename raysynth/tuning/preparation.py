@@ -155,7 +155,7 @@ def with_shared_table(task: Task, settings: Iterable[Setting]) -> Task:
     A finite epsilon takes no part: such a trial's releases are its own, each with fresh noise and in its own ledger,
     and exact statistics must not reach it. Where the rows cannot be opened nothing is shared, and trials say why.
     """
-    from raysynth.fitting.shared_table import SharedTable
+    from raysynth.tuning.one_trial import SharedTable
 
     models = [m for s in dict.fromkeys(settings) if (m := _checked(task, s)) is not None]
     try:

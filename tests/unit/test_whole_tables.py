@@ -58,7 +58,7 @@ ALLOWED = {
     "related/private.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "related/state.py read_all": "a reference table, which a model file keeps",
     "related/synthesizer.py to_arrow": "parents that the user gives",
-    "fitting/shared_table.py encoded": "where `Prepared.fits_in_memory`",
+    "tuning/one_trial.py encoded": "where `Prepared.fits_in_memory`",
 }
 
 

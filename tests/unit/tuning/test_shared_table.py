@@ -11,8 +11,8 @@ import pytest
 from raysynth.api import new_synthesizer
 from raysynth.errors import ParameterError
 from raysynth.fitting import persons
-from raysynth.fitting.shared_table import SharedTable
 from raysynth.methods.base import Synthesizer
+from raysynth.tuning.one_trial import SharedTable
 
 METHODS: dict[str, dict[str, Any]] = {
     "copula": {},
