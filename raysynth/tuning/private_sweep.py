@@ -33,6 +33,7 @@ from raysynth.files.storage import Folder, place, write_atomically
 from raysynth.fitting.method import OpenedTable, as_modelled
 from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.registry import load_synthetic_model, with_ledger
 from raysynth.running.plain_lines import told
 from raysynth.statistics import noised_state
 from raysynth.statistics.noised import NoisedStatistics
@@ -119,8 +120,6 @@ class PrivateFolder:
         return SweepResult(results, "private", OBJECTIVE, self.path, self._winner)
 
     def _winner(self, candidate: Candidate) -> Synthesizer:
-        from raysynth.methods.registry import load_synthetic_model
-
         return load_synthetic_model(self.path / _WINNER_FILE)
 
 
@@ -160,8 +159,6 @@ def released(
 
     Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
     """
-    from raysynth.methods.registry import load_synthetic_model, with_ledger
-
     if winner is None:
         return None, None
     setting = winner.trial.setting

@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from raysynth.dp.accounting.calibration import PrivacyBudget
+from raysynth.dp.accounting.ledger import Ledger
 from raysynth.errors import ParameterError
 from raysynth.files.storage import Folder, write_atomically
+from raysynth.methods.registry import load_synthetic_model, synthesizer_class, with_ledger
 from raysynth.schema.table import TableSchema
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.one_trial import Task, synthesizer
@@ -37,8 +40,6 @@ def check_setting(setting: Setting, budget: Budget) -> None:
 
 def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     """'internal': the model of the candidate's best seed; its ledger says that the choice is not covered."""
-    from raysynth.methods.registry import load_synthetic_model, with_ledger
-
     model = load_synthetic_model(task.model_path(candidate.best_result.trial))
     spent = model.privacy_spent_
     return model if spent is None else with_ledger(model, spent.with_note(SELECTION_NOTE))
@@ -48,8 +49,6 @@ def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: F
     """'proxy': the public table, or rows of a Bayesian network that is fitted to the private rows once and kept."""
     if public is not None:
         return public
-    from raysynth.methods.registry import load_synthetic_model
-
     path = folder / _PROXY_FILE
     if path.exists():  # a second fit would be a second release
         model = load_synthetic_model(path)
@@ -66,8 +65,6 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Folde
     Raises:
         ParameterError: another winner was fitted already: each is a release of its own.
     """
-    from raysynth.methods.registry import load_synthetic_model
-
     setting, proxy = candidate.setting, folder / _PROXY_FILE
     note = json.dumps([setting.method, str(setting.epsilon), setting.parameters])
     if (folder / _WINNER_NOTE).exists():
@@ -88,10 +85,6 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Folde
 
 def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     """The model with a ledger of both fits; as it is where one of them has no epsilon."""
-    from raysynth.dp.accounting.calibration import PrivacyBudget
-    from raysynth.dp.accounting.ledger import Ledger
-    from raysynth.methods.registry import with_ledger
-
     first, second = (getattr(m, "privacy_spent_", None) for m in (proxy, model))
     if first is None or second is None:
         return model
@@ -101,7 +94,5 @@ def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
 
 
 def _accepted(setting: Setting, fixed: dict[str, Any]) -> dict[str, Any]:
-    from raysynth.methods.registry import synthesizer_class
-
     names = synthesizer_class(setting.method)._parameter_names()
     return {k: v for k, v in fixed.items() if k in names}
