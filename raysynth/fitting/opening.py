@@ -14,27 +14,33 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.dp.accounting.calibration import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.files.storage import Folder
 from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
-from raysynth.fitting.method import OpenedTable, RowsOfUnits, as_modelled
-from raysynth.fitting.remarks import found_rules, remarks
+from raysynth.fitting.method import EncodedTable, EncoderForm, Method, OpenedTable, RowsOfUnits, as_modelled
+from raysynth.fitting.persons import design_effect, known_persons, said_of_constant, sharing
+from raysynth.fitting.prepared import Prepared, check_constraints, wanted_shares, with_ranges
+from raysynth.fitting.remarks import found_rules, remarks, undeclared
+from raysynth.running.runner import executed_once
 from raysynth.running.stages import stage
+from raysynth.schema.columns import Kind
+from raysynth.schema.constraints import ConstraintSet
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import as_written, declared_types
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.table_statistics import collect
+from raysynth.training.kept_releases import Keeping, looked_up
 
 if TYPE_CHECKING:
-    from raysynth.data.fragments import Table
-    from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.method import EncodedTable, EncoderForm, Method
-    from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.schema.columns import Kind
-    from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
-    from raysynth.training.kept_releases import Keeping
 
 M = TypeVar("M", bound="Method")
 BY_ROW = (
@@ -113,11 +119,6 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     Raises:
         ParameterError: no column is left to model.
     """
-    from raysynth.fitting.method import EncoderForm
-    from raysynth.fitting.persons import design_effect, said_of_constant
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.fitting.remarks import undeclared
-
     if model.verbose:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
@@ -209,10 +210,6 @@ def open_table(
         released: noised statistics of the same table that were released before, so that nothing is released now.
         is_only: no other fit shares what is released here.
     """
-    from raysynth.data.table import as_table
-    from raysynth.running.runner import executed_once
-    from raysynth.statistics.dated_table import declared_types
-
     declared, kinds = model._declared_schema(), model._listed_kinds()
     is_private = scope is not None
     types = declared_types(declared)
@@ -252,13 +249,6 @@ def open_exactly(
     `entity`: the column of persons; None: that of the schema, else one that looks like it. `rules`: 'auto' keeps those
     that are found; where they are `told`, they are looked for in tables that this costs little.
     """
-    from raysynth.fitting.persons import known_persons, sharing
-    from raysynth.fitting.prepared import check_constraints, wanted_shares, with_ranges
-    from raysynth.schema.constraints import ConstraintSet
-    from raysynth.statistics.dated_table import as_written
-    from raysynth.statistics.inference import infer_schema
-    from raysynth.statistics.table_statistics import collect
-
     with stage("statistics") as done:
         known = known_persons(table, declared, kinds, entity)
         statistics = known.statistics
@@ -369,8 +359,6 @@ def _keeping(
     unit: RowsOfUnits | None,
 ) -> Keeping:
     """What is kept of the same table: of all its rows, since each fit draws those of a unit anew."""
-    from raysynth.training.kept_releases import looked_up
-
     owners = None if unit is None else whole.select([unit.column])
     folder, form, said = kept
     return looked_up(folder, form, as_modelled(whole, schema)[0], modelled, scope.unit, owners, said)
@@ -384,12 +372,6 @@ def validate_rows(
     Raises:
         DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
     """
-    from raysynth.data.table import as_table
-    from raysynth.fitting.persons import known_persons
-    from raysynth.fitting.prepared import check_constraints
-    from raysynth.schema.constraints import ConstraintSet
-    from raysynth.statistics.dated_table import as_written, declared_types
-
     known = known_persons(as_table(data, declared=declared_types(declared)), declared, kinds, entity)
     table, schema = known.table, known.schema
     if schema.constraints:

@@ -14,28 +14,32 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raysynth.data.fragments import each_once
+from raysynth.data.fragments import Table, each_once
 from raysynth.data.sequences import codes_of
+from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock, concat_blocks
+from raysynth.encoding.numbers import protected_fields
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.files.storage import Folder, Place
+from raysynth.fitting.method import EncodedTable
+from raysynth.running.runner import for_each_fragment, summarise
+from raysynth.schema.constraints import ConstraintSet
+from raysynth.schema.constraints.derived import Derived
+from raysynth.schema.constraints.rules import BrokenRows
+from raysynth.schema.constraints.thinning import COMPUTED_CELLS, Factors, Thinning
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
+from raysynth.statistics.dated_table import declared_forms, declared_types, with_forms
 from raysynth.statistics.persons import value_hashes
+from raysynth.statistics.table_statistics import TableStatistics
+from raysynth.training.kept_releases import KeptReleases
+from raysynth.training.shards import encode_fragment
 
 if TYPE_CHECKING:
-    from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.files.storage import Folder, Place
-    from raysynth.fitting.method import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.schema.constraints import ConstraintSet
-    from raysynth.schema.constraints.thinning import Factors
-    from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
-    from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.statistics.units import UnitIndex
-    from raysynth.training.kept_releases import KeptReleases
 
 
 IN_MEMORY_BYTES = 1 << 30
@@ -114,9 +118,6 @@ class Prepared:
 
     def encoded(self) -> EncodedBlock:
         """All rows, encoded, in memory (see `fits_in_memory`)."""
-        from raysynth.running.runner import for_each_fragment
-        from raysynth.training.shards import encode_fragment
-
         if self.shared is not None and self.shared.block is not None and self.shared.encoder is self.encoder:
             return self.shared.block
         columns = list(self.encoder.names)
@@ -135,8 +136,6 @@ class Prepared:
             encoder: gives the codes; default: the prepared one.
             label: for the progress bar.
         """
-        from raysynth.running.runner import summarise
-
         encoder = encoder or self.encoder
         make = partial(EncodedCounts, encoder, CountingPlan.of(encoder.cardinalities, column_sets))
         counted = summarise(self.table, make, columns=list(encoder.names), label=label)
@@ -161,9 +160,6 @@ class EncodedCounts:
 
 def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
     """The schema with the protected range of each number that a rule makes from others, so that it stays there."""
-    from raysynth.encoding.numbers import protected_fields
-    from raysynth.schema.constraints import ConstraintSet
-
     made = {name for r in ConstraintSet(schema.constraints, schema).replacements for name in r.changes}
     columns = []
     for column in schema.columns:
@@ -180,10 +176,6 @@ def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema
 
 def wanted_shares(rules: ConstraintSet, schema: TableSchema, statistics: TableStatistics) -> tuple[Factors, ...]:
     """Of each number that an equality computes, the protected shares of its cells: those that made rows should have."""
-    from raysynth.encoding.numbers import protected_fields
-    from raysynth.schema.constraints.derived import Derived
-    from raysynth.schema.constraints.thinning import COMPUTED_CELLS, Factors
-
     result: list[Factors] = []
     for name in [r.column.name for r in rules.replacements if isinstance(r, Derived)]:
         column = schema[name]
@@ -206,9 +198,6 @@ def check_constraints(rules: ConstraintSet, table: Table) -> None:
     Raises:
         ConstraintError: names the constraint, how many rows break it, and the cure.
     """
-    from raysynth.running.runner import summarise
-    from raysynth.schema.constraints.rules import BrokenRows
-
     involved = {name for c in rules.constraints for name in c.involves}
     columns = [n for n in table.names if n in involved]
     make = partial(BrokenRows, rules.constraints)
@@ -220,9 +209,6 @@ def constraint_set(schema: TableSchema, thinning: Mapping[str, Any] | None = Non
 
     `thinning`: the weights of rejection, as a model file has them; None: without (models of earlier versions, too).
     """
-    from raysynth.schema.constraints import ConstraintSet
-    from raysynth.schema.constraints.thinning import Thinning
-
     if not schema.constraints:
         return None
     modelled = schema.as_modelled()
@@ -251,9 +237,6 @@ def encoded_blocks(model: Encoding, data: Any, *, min_rows: int) -> Iterator[Enc
     Raises:
         DataError: too few rows, or a column is missing or of another type.
     """
-    from raysynth.data.table import as_table
-    from raysynth.statistics.dated_table import declared_forms, declared_types, with_forms
-
     table = as_table(data, min_rows=min_rows, declared=declared_types(model.schema_))
     table = with_forms(table, declared_forms(model.schema_))
     if model.rules_ is not None:
@@ -273,8 +256,6 @@ def learned_codes(prepared: Prepared, most_rows: int) -> np.ndarray:
 
 def learned_rows(prepared: Prepared, most_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
     """The same, and a number for the person of each row, (N,); None: each row is one person's only one."""
-    from raysynth.running.runner import for_each_fragment
-
     share = min(1.0, most_rows / max(prepared.n_rows, 1))
     if share == 1.0:
         return np.ascontiguousarray(prepared.encoded().codes_NC.T), prepared.persons()

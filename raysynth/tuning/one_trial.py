@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from raysynth.fitting.method import Method, OpenedTable
     from raysynth.methods.base import Synthesizer
     from raysynth.schema.columns import Kind
-    from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)

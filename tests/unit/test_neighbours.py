@@ -53,5 +53,5 @@ def test_a_door_that_is_left_open_is_seen(tmp_path: Path, monkeypatch: pytest.Mo
     def open_door(data: Any, **_: Any) -> Any:
         return as_table(data, min_rows=0)
 
-    monkeypatch.setattr("raysynth.data.table.as_table", open_door)
+    monkeypatch.setattr("raysynth.fitting.opening.as_table", open_door)
     assert differing(Case(1, "copula", "csv"), tmp_path, 8) != []
