@@ -10,10 +10,7 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
-from raysynth.fitting.checks import (
-    check_compile_step,
-    check_rows_of_part,
-)
+from raysynth.fitting.checks import check_compile_step, check_rows_of_part
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
