@@ -3,11 +3,12 @@
     python peer_private.py TRAIN.csv DOMAINS.json "PACKAGE METHOD" EPSILON DELTA SEED SYNTHETIC.csv
 
 `dpmm privbayes`, `dpmm mst`, `dpmm aim` (dpmm 0.1.9, which takes no seed); `private-pgm mst` (ryan112358/mbi, whose
-folder `mechanisms` is on the path); `dpsynth swift`, `dpsynth mst`, `dpsynth aim` (google/dpsynth). The domains are
-declared, and everything else is the package's default. private-pgm takes tables of codes alone: numbers are cut into
-32 equal parts of the declared range, whole numbers of fewer values are themselves, and made ones are drawn evenly
-within their part. Missing cells are one more category (dpmm has none). Prints one JSON line with the seconds of the
-fit, sampling included where the package does both at once.
+folder `mechanisms` is on the path); `dpsynth swift`, `dpsynth mst`, `dpsynth aim` (google/dpsynth; `dpsynth
+swift:1000` estimates with so many iterations in place of 10,000). The domains are declared, and everything else is the
+package's default. private-pgm takes tables of codes alone: numbers are cut into 32 equal parts of the declared range,
+whole numbers of fewer values are themselves, and made ones are drawn evenly within their part. Missing cells are one
+more category (dpmm has none). Prints one JSON line with the seconds of the fit, sampling included where the package
+does both at once.
 """
 
 import json
@@ -107,7 +108,9 @@ def dpsynth(data: pd.DataFrame, domain: Any, method: str, epsilon: float, delta:
             attributes[column] = package.NumericalAttribute(
                 own["lower"], own["upper"], clip_to_range=not gaps[column], dtype=dtype, interval_handling=drawn
             )
-    config = getattr(discrete_mechanisms, f"{method.upper()}Config")()
+    method, _, iterations = method.partition(":")
+    options = {"pgm_iters": int(iterations)} if iterations else {}
+    config = getattr(discrete_mechanisms, f"{method.upper()}Config")(**options)
     synthesizer = package.TabularConfig(domains=attributes, discrete_mechanism=config)
     made = synthesizer.calibrate(epsilon=epsilon, delta=delta)(np.random.default_rng(seed), data).synthetic_data
     return made.replace(MISSING, np.nan)
