@@ -124,11 +124,14 @@ def declared(data: pd.DataFrame, domain: dict[str, Any]) -> TableSchema:
 def measure(options: argparse.Namespace, folder: Path, method: str, epsilon: float, seed: int) -> dict[str, Any]:
     """The figures of one fit."""
     synthetic = str(folder / "synthetic.csv")
-    begun = time.perf_counter()
+    begun, why = time.perf_counter(), ""
     try:
         made = (_peer if method in options.pythons else _ours)(options, folder, method, epsilon, seed)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        why = error.stderr.splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) else "limit"
+    except subprocess.TimeoutExpired:
+        why = "limit"
+    except subprocess.CalledProcessError as error:
+        why = (str(error.stderr).splitlines() or [""])[-1] or f"status {error.returncode}"
+    if why:
         seconds = round(time.perf_counter() - begun)
         return {"method": method, "epsilon": epsilon, "seed": seed, "no_result": why, "seconds": seconds}
     scored = _judge(options, "score", str(folder / "train.csv"), str(folder / "test.csv"), synthetic, options.target)
