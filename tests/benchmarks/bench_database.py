@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma, mostlyai")
     parser.add_argument("--peer-python", help="a Python with sdv, or with mostlyai")
     parser.add_argument("--peer-seconds", type=float, default=3600)
+    parser.add_argument("--peer-minutes", type=float, default=8, help="of MOSTLY AI's training, a table")
     parser.add_argument("--keep", help="folder for real, held-back and made tables, which judge_syntherela.py judges")
     parser.add_argument("--out", required=False, help="JSON lines of finished runs")
     parser.add_argument("--rows", type=int, help="fit and sample a made-up shop of about so many rows")
@@ -102,7 +103,8 @@ def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]
     begun = time.perf_counter()
     try:
         if method in PEERS:
-            made = peer(PEERS[method], real, schema, options.peer_python, options.peer_seconds)
+            limits = options.peer_seconds, options.peer_minutes
+            made = peer(PEERS[method], real, schema, options.peer_python, *limits)
         else:
             made = ours(real, schema) if method == "ours" else independent(real, schema)
     except RuntimeError as error:
@@ -170,11 +172,13 @@ def scale(rows: int) -> None:
     print(f"{made:,} rows made")
 
 
-def peer(script: Path, real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float) -> dict[str, Any]:
+def peer(
+    script: Path, real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float, minutes: float
+) -> dict[str, Any]:
     """SDV's HMA or MOSTLY AI, in its own Python; `RuntimeError` with the reason where it gives no result."""
     with tempfile.TemporaryDirectory() as folder:
         write_database(real, schema, Path(folder) / "real")
-        command = [python, str(script), f"{folder}/real", f"{folder}/made"]
+        command = [python, str(script), f"{folder}/real", f"{folder}/made", str(minutes)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired:
