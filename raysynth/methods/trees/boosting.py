@@ -1,5 +1,7 @@
-"""Boosted trees that tell the rows of two tables apart, over groups of codes (gradient boosting of the logistic loss;
-Friedman 2001, Chen and Guestrin 2016). Their sum is the logarithm of how many times as often the first table has a row.
+"""Boosted trees over groups of codes (gradient boosting; Friedman 2001, Chen and Guestrin 2016), of two kinds.
+
+Those that tell the rows of two tables apart (logistic loss): their sum is the logarithm of how many times as often the
+first table has a row. And those that come nearer to a column than a prediction so far does (squared loss).
 
 Trees grow best leaf first; of a divided leaf the smaller part is counted, the other is the difference. Rows held back
 decide how many trees are kept. The loops stand in `loops.py`.
@@ -99,23 +101,54 @@ def boosted(
     Returns:
         (trees, how far they lower the mean logistic loss of the rows held back, in nats); no trees where they do not.
     """
+    n = len(x_NF)
+    is_first_N = np.arange(n) < n_first
+    held_N2 = np.stack([np.zeros(n), ~is_first_N], 1).astype(np.float32)
+    held_N2[:n_first, 0] = persons_N
+    weight_N = np.where(is_first_N, 1.0, n_first / max(n - n_first, 1)).astype(np.float32)
+    rows = (x_NF, is_first_N.astype(np.float32), held_N2, weight_N, np.zeros((n, 2), np.float32), np.zeros(n))
+    return _grown(rows, least, how, rng, is_squared=False)
+
+
+def corrected(
+    x_NF: np.ndarray,
+    target_N: np.ndarray,
+    foreseen_N: np.ndarray,
+    persons_N: np.ndarray,
+    least: float,
+    how: Boosting,
+    rng: np.random.Generator,
+) -> BoostedTrees:
+    """Trees whose sum, added to what is foreseen, comes nearer to the targets (squared loss); none where it does not.
+
+    Args:
+        x_NF: groups, uint8.
+        target_N, foreseen_N: what to predict, and the prediction so far.
+        persons_N: how much of a person each row is; a leaf has at least `least` of them.
+    """
+    persons = np.repeat(persons_N.astype(np.float32)[:, None], 2, axis=1)
+    one, begun_N = np.ones(len(x_NF), np.float32), foreseen_N.astype(np.float64)
+    rows = (x_NF, target_N.astype(np.float32), persons, one, np.zeros_like(persons), begun_N)
+    return _grown(rows, least, how, rng, is_squared=True)[0]
+
+
+def _grown(
+    rows: tuple[np.ndarray, ...], least: float, how: Boosting, rng: np.random.Generator, *, is_squared: bool
+) -> tuple[BoostedTrees, float]:
+    """The trees that are kept, and how far they lower the mean loss of the rows held back; see `loops.grown`."""
     from raysynth.methods.trees.loops import grown
 
-    n, sizes_F = len(x_NF), x_NF.max(axis=0).astype(np.int64) + 1
-    is_first_N = np.arange(n) < n_first
-    persons = np.zeros(n, np.float32)
-    persons[:n_first] = persons_N
-    weight_N = np.where(is_first_N, 1.0, n_first / max(n - n_first, 1)).astype(np.float32)
-    held_N = rng.random(n) < how.held
-    train, held = np.flatnonzero(~held_N).astype(np.int32), np.flatnonzero(held_N).astype(np.int32)
+    x_NF = rows[0]
+    sizes_F = x_NF.max(axis=0).astype(np.int64) + 1
+    is_held_N = rng.random(len(x_NF)) < how.held
+    train, held = np.flatnonzero(~is_held_N).astype(np.int32), np.flatnonzero(is_held_N).astype(np.int32)
     room, leaves = how.trees * (2 * how.leaves - 1), how.leaves
     nodes = (np.full(room, -1, np.int16), np.zeros(room, np.uint8), np.zeros(room, np.int32))
     value, starts = np.zeros(room, np.float32), np.zeros(how.trees + 1, np.int32)
     # working space; the compiled loops make no arrays
     space = (np.zeros((leaves, 3), np.int64), np.zeros((leaves, 3)), np.empty_like(train), np.empty_like(train))
     hist = np.zeros((leaves, x_NF.shape[1], int(sizes_F.max()), 4), np.float32)
-    settings = ((float(least), how.ridge), how.rate, how.patience)
-    rows = (x_NF, is_first_N, persons, weight_N, np.zeros((n, 2), np.float32), np.zeros(n))
+    settings = ((float(least), how.ridge), how.rate, how.patience, is_squared)
     kept, fall = grown(rows, train, held, sizes_F, nodes, value, starts, hist, space, settings)
     feature, threshold, left = (a[: starts[kept]] for a in nodes)
     return BoostedTrees(feature, threshold, left, value[: starts[kept]], starts[:kept]), float(fall)

@@ -53,6 +53,7 @@ def put_scores(
     start_F: np.ndarray,
     scales: np.ndarray,
     rank: np.ndarray,
+    more_N: np.ndarray,
     total: np.ndarray,
     x_NF: np.ndarray,
     column: int,
@@ -62,6 +63,7 @@ def put_scores(
     Args:
         tables: float32 addends of the codes of all inputs, one input's after the other's from `start_F` on.
         scales: the lowest sum and the steps for each unit, float32 (2,). rank: of each step.
+        more_N: added to each sum; empty: nothing is.
         total: working space for `TILE` sums, float32.
     """
     low, per_unit, last = scales[0], scales[1], np.float32(len(rank) - 1)
@@ -75,6 +77,9 @@ def put_scores(
             else:
                 for row in range(start, end):
                     total[row - start] += tables[at + np.int64(codes_N[row])]
+        if len(more_N):
+            for row in range(start, end):
+                total[row - start] += np.float32(more_N[row])
         for row in range(start, end):
             step = min(max((total[row - start] - low) * per_unit, np.float32(0.0)), last)
             x_NF[row, column] = rank[np.int64(step)]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
+from raysynth.methods.trees.corrections import Correction
 from raysynth.methods.trees.located import Location, SortedLeaves
 
 MOST_LEVELS = 64
@@ -26,18 +27,20 @@ HIGHEST = np.iinfo(np.int32).max  # the threshold of a leaf
 
 @dataclass(frozen=True)
 class Score:
-    """A sum of one number for each input column's code, as ranks: what a single split cannot see.
+    """A sum of one number for each input column's code, and of boosted trees, as ranks: what a single split cannot see.
 
     Args:
         tables: for each input column an addend for each of its codes.
         low, high: sums outside count as these, low < high.
         rank: of each of the equal steps between them, ascending, (steps,).
+        correction: None, or trees whose sum is added.
     """
 
     tables: tuple[np.ndarray, ...]
     low: float
     high: float
     rank: np.ndarray
+    correction: Correction | None = None
 
     def of(self, total_N: np.ndarray) -> np.ndarray:
         """Rank (N,) of each sum."""
@@ -100,8 +103,9 @@ class Forest:
         put_inputs(codes_CN, inputs, *self._places, x_NF)
         if self.location is not None:
             x_NF[:, n_columns] = self.location.steps(self.location.of(codes_CN[inputs]))
-        for i, (tables, starts, scales, rank) in enumerate(self._tables, n_columns + located):
-            put_scores(codes_CN, inputs, tables, starts, scales, rank, np.empty(TILE, np.float32), x_NF, i)
+        for i, (score, of_score) in enumerate(zip(self.scores, self._tables, strict=True), n_columns + located):
+            more_N = np.zeros(0) if score.correction is None else score.correction.of(codes_CN[inputs])
+            put_scores(codes_CN, inputs, *of_score, more_N, np.empty(TILE, np.float32), x_NF, i)
         return x_NF
 
     @cached_property

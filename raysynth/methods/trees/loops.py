@@ -32,23 +32,33 @@ def grown(
     starts: np.ndarray,
     hist: np.ndarray,
     space: tuple[np.ndarray, ...],
-    settings: tuple[tuple[float, float], float, int],
+    settings: tuple[tuple[float, float], float, int, bool],
 ) -> tuple[Index, float]:
     """Trees to keep and the fall of the loss; writes the trees into `nodes` and `value`, where each begins and the last
-    one ends into `starts`."""
-    x_NF, is_first_N, persons_N, weight_N, slope_N2, score_N = table
+    one ends into `starts`.
+
+    Args:
+        table: groups, targets, what a leaf must hold of two kinds (N, 2), weights, space for slopes, and sums.
+        settings: (least of each kind, ridge), rate, patience, and whether the loss is the squared one, else the
+            logistic one of targets 0 and 1.
+    """
+    x_NF, target_N, held_N2, weight_N, slope_N2, score_N = table
     leaf_of, splits, rows, spare = space
-    penalties, rate, patience = settings
+    penalties, rate, patience, is_squared = settings
     ridge = penalties[1]
-    begun = best = _loss(score_N, is_first_N, weight_N, held)
+    begun = best = _loss(score_N, target_N, weight_N, held, is_squared)
     kept = used = np.int64(0)
     for tree in range(len(starts) - 1):
         for i in range(len(train)):
             row = rows[i] = train[i]
-            p = 1.0 / (1.0 + np.exp(-score_N[row]))
-            slope_N2[row, 0] = weight_N[row] * (p - is_first_N[row])
-            slope_N2[row, 1] = weight_N[row] * p * (1.0 - p)
-        of_tree = (x_NF, is_first_N, persons_N, slope_N2)
+            if is_squared:
+                slope_N2[row, 0] = weight_N[row] * (score_N[row] - target_N[row])
+                slope_N2[row, 1] = weight_N[row]
+            else:
+                p = 1.0 / (1.0 + np.exp(-score_N[row]))
+                slope_N2[row, 0] = weight_N[row] * (p - target_N[row])
+                slope_N2[row, 1] = weight_N[row] * p * (1.0 - p)
+        of_tree = (x_NF, held_N2, slope_N2)
         used, leaves = _tree(of_tree, rows, spare, sizes_F, nodes, used, hist, leaf_of, splits, penalties)
         starts[tree + 1] = used
         for leaf in range(leaves):
@@ -65,7 +75,7 @@ def grown(
             while nodes[0][node] >= 0:
                 node = int(nodes[2][node]) + (x_NF[row, nodes[0][node]] > nodes[1][node])
             score_N[row] += value[node]
-        loss = _loss(score_N, is_first_N, weight_N, held)
+        loss = _loss(score_N, target_N, weight_N, held, is_squared)
         if loss < best:
             best, kept = loss, np.int64(tree + 1)
         if tree + 1 - kept >= patience or leaves == 1:
@@ -75,7 +85,7 @@ def grown(
 
 @compiled
 def _tree(
-    table: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    table: tuple[np.ndarray, np.ndarray, np.ndarray],
     rows: np.ndarray,
     spare: np.ndarray,
     sizes_F: np.ndarray,
@@ -148,30 +158,33 @@ def _subtract(hist: np.ndarray, large: Index, small: Index) -> None:
 
 
 @compiled
-def _loss(score_N: np.ndarray, is_first_N: np.ndarray, weight_N: np.ndarray, rows: np.ndarray) -> float:
-    """The weighted mean logistic loss of some rows."""
+def _loss(score_N: np.ndarray, target_N: np.ndarray, weight_N: np.ndarray, rows: np.ndarray, is_squared: bool) -> float:
+    """The weighted mean loss of some rows."""
     total = weight = 0.0
     for row in rows:
-        z = score_N[row] if is_first_N[row] else -score_N[row]
-        total += weight_N[row] * (np.log1p(np.exp(-abs(z))) - (z if z < 0.0 else 0.0))
+        if is_squared:
+            total += weight_N[row] * (score_N[row] - target_N[row]) ** 2
+        else:
+            z = score_N[row] if target_N[row] > 0.5 else -score_N[row]
+            total += weight_N[row] * (np.log1p(np.exp(-abs(z))) - (z if z < 0.0 else 0.0))
         weight += weight_N[row]
     return total / (weight + 1e-300)
 
 
 @compiled
 def _count(
-    table: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    table: tuple[np.ndarray, np.ndarray, np.ndarray],
     rows: np.ndarray,
     leaf_of: np.ndarray,
     hist: np.ndarray,
     leaf: Index,
 ) -> None:
-    """Adds a leaf's rows to each input's groups: both derivatives, persons of the first table, rows of the other."""
-    x_NF, is_first_N, persons_N, slope_N2 = table
+    """Adds a leaf's rows to each input's groups: both derivatives, and what a leaf must hold of both kinds."""
+    x_NF, held_N2, slope_N2 = table
     for i in range(leaf_of[leaf, 1], leaf_of[leaf, 2]):
         row = rows[i]
-        first, second, person = slope_N2[row, 0], slope_N2[row, 1], persons_N[row]
-        other = np.float32(0.0) if is_first_N[row] else np.float32(1.0)
+        first, second = slope_N2[row, 0], slope_N2[row, 1]
+        person, other = held_N2[row, 0], held_N2[row, 1]
         for f in range(x_NF.shape[1]):
             b = x_NF[row, f]
             hist[leaf, f, b, 0] += first

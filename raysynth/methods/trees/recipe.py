@@ -7,7 +7,7 @@ Which columns are inputs: those that depend on the target most, by counts of pai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of, folds
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
+from raysynth.methods.trees.corrections import LEAST_ROWS, Correcting, groups_of, rows_to_learn_from
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.locating import located_column
@@ -43,11 +44,13 @@ class ColumnTask:
         column: index in the layout.
         inputs: columns before it: all, or of a wide table those that it depends on most.
         seed: of bags and of ties.
+        corrects: whether boosted trees add to additive predictions.
     """
 
     column: int
     inputs: tuple[int, ...]
     seed: int
+    corrects: bool = True
 
 
 def learn_table(
@@ -73,7 +76,8 @@ def learn_table(
 
     inputs = screened_inputs(codes_CN, columns, order)
     most_inputs = max(len(i) for i in inputs.values())
-    if most_inputs < len(order) - 1:  # of so many columns each costs what matters
+    is_narrow = most_inputs == len(order) - 1
+    if not is_narrow:  # of so many columns each costs what matters
         rule = replace(rule, tried=1)
     learn = partial(learn_column, columns=columns, rule=rule, rare_threshold=rare_threshold)
     design = design_of(codes_CN, columns, most_inputs, folds(codes_CN.shape[1], seed, persons))
@@ -83,7 +87,8 @@ def learn_table(
         codes_CP = codes_CN[:, persons.first_rows]
         of_one_each = design_of(codes_CP, columns, max(once - 1, 1), folds(persons.n_persons, seed))
         learners |= dict.fromkeys(order[:once], partial(learn, codes_CN=codes_CP, design=of_one_each))
-    tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
+    corrects = is_narrow and codes_CN.shape[1] >= LEAST_ROWS
+    tasks = [ColumnTask(c, inputs[c], seed + c, corrects) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]
     # the last ones have most inputs: begin with them
@@ -132,15 +137,18 @@ def learn_column(
         None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, targets_NK) for c in task.inputs
     )
     predictions: Sequence[AdditivePrediction] = ()
+    correcting: Mapping[int, Correcting] = {}
     if len(task.inputs) > 1 and design is not None:
-        predictions = _telling(task, codes_CN, design, targets_NK)
+        predictions, correcting = _predicted(
+            task, codes_CN, columns, targets_NK, orders, design, persons, rare_threshold
+        )
     scores = tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, (), **ungrown, run=view.run)
     places = [codes_CN[c] if o is None else o[codes_CN[c]] for c, o in zip(task.inputs, orders, strict=True)]
     x_FN = np.array(places, np.int32) if places else np.zeros((1, len(own)), np.int32)
-    foreseen = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
-    x_FN = np.vstack([x_FN, *foreseen]).astype(np.int32) if foreseen else x_FN
+    ranked = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
+    x_FN = np.vstack([x_FN, *ranked]).astype(np.int32) if ranked else x_FN
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons)
     located, residual = None, None
     if persons is None:
@@ -161,7 +169,11 @@ def learn_column(
     grown, in_use, is_residual = grow(data, rule, rng, residual)
     if located is not None and is_residual:
         return replace(forest, run=None, location=located.location, **grown)
-    return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
+    if in_use < len(x_FN):
+        return replace(forest, **grown)
+    learned = {k: rest.learned(k) for k, rest in correcting.items()}
+    scores = tuple(replace(score, correction=learned.get(k)) for k, score in enumerate(scores))
+    return replace(forest, scores=scores, **grown)
 
 
 def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
@@ -247,14 +259,41 @@ def _order(codes_N: np.ndarray, cardinality: int, targets_NK: np.ndarray) -> np.
     return place
 
 
-def _telling(
-    task: ColumnTask, codes_CN: np.ndarray, design: Design, targets_NK: np.ndarray
-) -> Sequence[AdditivePrediction]:
-    """Additive predictions of the first targets, where they tell something that one input does not tell alone."""
-    targets_NK = targets_NK[:, :MOST_SCORES]
-    predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK)
+def _predicted(
+    task: ColumnTask,
+    codes_CN: np.ndarray,
+    columns: Sequence[ColumnView],
+    targets_NK: np.ndarray,
+    orders: Sequence[np.ndarray | None],
+    design: Design,
+    persons: RowsOfPersons | None,
+    rare_threshold: int,
+) -> tuple[Sequence[AdditivePrediction], Mapping[int, Correcting]]:
+    """Predictions of the first targets, where they tell something that one input does not tell alone, and what corrects
+    some of them."""
+    inputs_FN, targets_NK = [codes_CN[c] for c in task.inputs], targets_NK[:, :MOST_SCORES]
+    predictions: Sequence[AdditivePrediction] = additive_predictions(design, codes_CN, task.inputs, targets_NK)
+    correcting: Mapping[int, Correcting] = {}
+    if task.corrects:
+        group = tuple(groups_of(columns[c], order) for c, order in zip(task.inputs, orders, strict=True))
+        least, most = 2 * rare_threshold, rows_to_learn_from(len(codes_CN))
+        total_NK = np.stack([p.total_N for p in predictions], 1)
+        total_NK += (targets_NK - total_NK).mean(0).astype(total_NK.dtype)  # ranks take no heed of it
+        rest = Correcting(group, inputs_FN, targets_NK, total_NK, design.fold_N, persons, least, most, task.seed)
+        predictions, correcting = _corrected(predictions, rest)
     tells = any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True))
-    return predictions if tells else ()
+    return (predictions, correcting) if tells else ((), {})
+
+
+def _corrected(
+    predictions: Sequence[AdditivePrediction], rest: Correcting
+) -> tuple[list[AdditivePrediction], dict[int, Correcting]]:
+    """The predictions with what boosted trees of other folds add to them, and which of them have such."""
+    addends = {k: addend for k in range(len(predictions)) if (addend := rest.addend(k)) is not None}
+    totals = [p.total_N + addends[k] if k in addends else p.total_N for k, p in enumerate(predictions)]
+    return [replace(p, total_N=total) for p, total in zip(predictions, totals, strict=True)], dict.fromkeys(
+        addends, rest
+    )
 
 
 def _ranked(prediction: AdditivePrediction, rare_threshold: int) -> Score:

@@ -11,6 +11,7 @@ from raysynth.errors import ModelFileError
 from raysynth.files.model_file import under
 from raysynth.methods.trees.boosting import MOST_LEAVES, BoostedTrees
 from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.corrections import Correction, groups_of
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.located import Location, ranks_without
 from raysynth.methods.trees.ratio import MOST_EACH, MOST_GROUPS, Ratio
@@ -40,6 +41,9 @@ def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str,
             own[f"score.{s}.ends"] = np.array([score.low, score.high])
             own[f"score.{s}.rank"] = score.rank
             own[f"score.{s}.tables"] = np.concatenate(score.tables).astype(np.float32)
+            if score.correction is not None:
+                trees = score.correction.trees
+                own |= {f"score.{s}.boosted.{k}": getattr(trees, k).astype(t) for k, t in _BOOSTED.items()}
         if forest.location is not None:
             own |= _location_arrays(forest.location)
         arrays |= {f"{c}.{name}": a for name, a in own.items()}
@@ -91,7 +95,12 @@ def _forest(
         if not (fits and np.isfinite(flat).all() and np.isfinite(ends).all() and ends[0] < ends[1]):
             raise _broken("a score does not fit its columns")
         tables = tuple(np.split(flat.astype(np.float32), np.cumsum(sizes)[:-1]))
-        scores.append(Score(tables, float(ends[0]), float(ends[1]), rank))
+        correction = None
+        if f"score.{s}.boosted.roots" in own:
+            trees = _boosted(under(f"score.{s}.boosted.", own), len(inputs))
+            groups = tuple(groups_of(columns[c], order) for c, order in zip(inputs, orders, strict=True))
+            correction = Correction(trees, groups)
+        scores.append(Score(tables, float(ends[0]), float(ends[1]), rank, correction))
     stored = _stored(own, {**_STORED, **_STORED_TOO})
     _check_lengths(stored, "feature", "threshold", "left", "start", "stop", "keep")
     if not len(stored["feature"]):

@@ -59,10 +59,11 @@ class SequentialTrees(Synthesizer):
     Each column is predicted from those before it by a few trees over codes; a row draws a tree and takes a code from
     its leaf. Splits lie on the encoder's grid, of which at least `rare_threshold` rows share each cell; a leaf holds
     counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
-    protected distribution of the whole column. Rows left out decide for each column whether an additive prediction from
-    all columns before it is one more input, whether it is learned as the residual of a sum of a few others (bills, sums
-    of parts; not where persons have several rows), and, where it has few values, whether its leaves may be larger. Rows
-    of a sample share out trees and entries of leaves evenly, so that shares vary less than those of separate draws do.
+    protected distribution of the whole column. Rows left out decide for each column whether a prediction from all
+    columns before it (additive; from 3,000 rows on corrected by boosted trees, where that helps) is one more input,
+    whether it is learned as the residual of a sum of a few others (bills, sums of parts; not where persons have several
+    rows), and, where it has few values, whether its leaves may be larger. Rows of a sample share out trees and entries
+    of leaves evenly, so that shares vary less than those of separate draws do.
     At last boosted trees learn how much more often the table has a row than it is drawn (`ratio.py`); of more rows than
     are asked for, those stay that this ratio speaks for.
     Columns that are the same in all rows of a person come first, whatever `order` says, and are drawn once for each.

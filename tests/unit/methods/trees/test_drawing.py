@@ -55,6 +55,8 @@ def plain_features(forest: Forest, codes_CN: np.ndarray) -> np.ndarray:
         total = score.tables[0][codes_CN[forest.inputs[0]]]
         for table, c in zip(score.tables[1:], forest.inputs[1:], strict=True):
             total += table[codes_CN[c]]
+        if score.correction is not None:
+            total += score.correction.of(codes_CN[list(forest.inputs)]).astype(np.float32)
         x_NF[:, len(forest.inputs) + s] = score.of(total)
     return x_NF
 
