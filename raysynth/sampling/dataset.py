@@ -38,8 +38,7 @@ def sample_dataset(chunks: Chunks, seed: int) -> Dataset:
             or `ConstraintError` ends the execution, inside Ray's own exception.
     """
     ray = start_ray()
-    number = max(1, chunks.number)
-    tasks = min(-(-number // chunks_of_a_file(number)), MOST_TASKS)
+    number, tasks = chunks_and_tasks(chunks.number)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     options = task_options(ray, WORKER_BYTES)
@@ -48,6 +47,12 @@ def sample_dataset(chunks: Chunks, seed: int) -> Dataset:
         rows = numbers.map_batches(_Chunks(chunks, seed), batch_size=None, batch_format="pyarrow", **options)
     rows.set_name("raysynth sample")
     return rows
+
+
+def chunks_and_tasks(number: int) -> tuple[int, int]:
+    """How many chunks are made, one where nothing is asked for, and by how many tasks."""
+    number = max(1, number)
+    return number, min(-(-number // chunks_of_a_file(number)), MOST_TASKS)
 
 
 class _Chunks:

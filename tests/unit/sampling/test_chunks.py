@@ -132,7 +132,12 @@ def test_dates_are_written_in_their_own_form_and_other_columns_as_they_are() -> 
 
 @pytest.mark.parametrize(("n_rows", "expected"), [(0, (1, 1)), (1, (1, 1)), (chunks.CHUNK_ROWS + 1, (2, 2))])
 def test_a_dataset_has_as_many_chunks_as_its_rows_and_one_of_none(n_rows: int, expected: tuple[int, int]) -> None:
-    assert dataset._chunks_and_tasks(n_rows) == expected
+    assert dataset.chunks_and_tasks(chunks.chunk_count(n_rows)) == expected
+
+
+def test_a_long_dataset_has_tasks_of_many_chunks() -> None:
+    """Each makes as many as a file holds, and no more than a thousand are planned."""
+    assert dataset.chunks_and_tasks(1_000_000) == (1_000_000, 1_000)
 
 
 def test_no_rows(copula: GaussianCopula) -> None:
