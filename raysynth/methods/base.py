@@ -386,7 +386,7 @@ class Synthesizer(Shown):
     def _from_content(cls, content: ModelContent) -> Self:
         meta = content.meta
         if unknown := set(meta["parameters"]) - set(cls._parameter_names()):
-            raise ModelFileError(f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth")
+            raise ModelFileError(f"{cls.__name__} has no parameters {sorted(unknown)}; use a matching raysynth version")
         model = cls(**meta["parameters"])
         model._check_parameters()
         begun = Fitted.from_content(content)
