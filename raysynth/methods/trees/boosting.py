@@ -11,8 +11,10 @@ Shape legend: N rows, F inputs, B groups of an input, M nodes, T trees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +88,11 @@ class BoostedTrees:
         values, leaves = np.zeros((2 * n_pairs, MOST_LEAVES), np.float32), np.flatnonzero(self.feature < 0)
         values[tree[leaves], first[leaves]] = self.value[leaves]
         return masks, keys % width, np.searchsorted(keys // width, np.arange(n_pairs + 1)), values
+
+
+def grouped(group: Sequence[np.ndarray], codes_CN: Any) -> np.ndarray:
+    """Groups (N, C) uint8 of codes, given by column."""
+    return np.ascontiguousarray(np.stack([g.take(codes) for g, codes in zip(group, codes_CN, strict=True)], axis=1))
 
 
 def boosted(

@@ -127,6 +127,11 @@ class RowsOfPersons:
         )
         return cls(person_N, len(known), frozenset(np.flatnonzero(same_C).tolist()))
 
+    @property
+    def share_N(self) -> np.ndarray:
+        """How much of its person each row is, (N,): together the rows of one are 1."""
+        return (1.0 / np.bincount(self.person_N))[self.person_N]
+
     def usual(self, codes_N: np.ndarray) -> np.ndarray:
         """The most frequent code of each row's person, (N,); of equally frequent ones the lowest."""
         pairs, rows = np.unique(np.stack([self.person_N, codes_N]), axis=1, return_counts=True)

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.boosting import BoostedTrees, Boosting, corrected
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, corrected, grouped
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 
 MOST_GROUPS = 64  # of a column's codes: counting more costs time where leaves are small
@@ -35,24 +34,15 @@ HOW = Boosting(rate=0.08, leaves=24, trees=120, patience=10, held=0.15)
 
 @dataclass(frozen=True)
 class Correction:
-    """What is added to a prediction.
+    """What is added to a prediction: the sum of trees.
 
     Args:
         trees: on groups of the inputs' codes.
-        group: of each code, by input, (R,) uint8.
+        group: of each code, by input, (R,) uint8; the same for all corrections of a column.
     """
 
     trees: BoostedTrees
     group: tuple[np.ndarray, ...]
-
-    def of(self, codes_FN: Any) -> np.ndarray:
-        """The addend (N,) of each row, from the codes (N,) of each input."""
-        return self.trees.sums(grouped(self.group, codes_FN).T)
-
-
-def grouped(group: Sequence[np.ndarray], codes_FN: Any) -> np.ndarray:
-    """Groups (F, N) uint8 of codes, given by input."""
-    return np.stack([g.take(codes) for g, codes in zip(group, codes_FN, strict=True)])
 
 
 def rows_to_learn_from(n_columns: int) -> int:
@@ -100,14 +90,12 @@ class Correcting:
     @cached_property
     def x_NF(self) -> np.ndarray:
         """Groups of the rows' codes, uint8."""
-        return np.ascontiguousarray(grouped(self.group, self.codes_FN).T)
+        return grouped(self.group, self.codes_FN)
 
     @cached_property
     def persons_N(self) -> np.ndarray:
         """How much of a person each row is."""
-        if self.persons is None:
-            return np.ones(len(self.fold_N))
-        return (1.0 / np.bincount(self.persons.person_N))[self.persons.person_N]
+        return np.ones(len(self.fold_N)) if self.persons is None else self.persons.share_N
 
     def addend(self, target: int) -> np.ndarray | None:
         """The correction (N,) of each row's prediction by rows of other folds; None where it brings little.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
+from raysynth.methods.trees.boosting import grouped
 from raysynth.methods.trees.corrections import Correction
 from raysynth.methods.trees.located import Location, SortedLeaves
 
@@ -103,8 +104,10 @@ class Forest:
         put_inputs(codes_CN, inputs, *self._places, x_NF)
         if self.location is not None:
             x_NF[:, n_columns] = self.location.steps(self.location.of(codes_CN[inputs]))
+        groups = [score.correction.group for score in self.scores if score.correction is not None]  # all the same
+        groups_NF = grouped(groups[0], codes_CN[inputs]) if groups else np.zeros((0, 0), np.uint8)
         for i, (score, of_score) in enumerate(zip(self.scores, self._tables, strict=True), n_columns + located):
-            more_N = np.zeros(0) if score.correction is None else score.correction.of(codes_CN[inputs])
+            more_N = np.zeros(0) if score.correction is None else score.correction.trees.sums(groups_NF)
             put_scores(codes_CN, inputs, *of_score, more_N, np.empty(TILE, np.float32), x_NF, i)
         return x_NF
 
@@ -164,7 +167,7 @@ class Forest:
         leaf_N = self.leaves(self.features(codes_CN), tree_N)
         node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
         part_N = self._spread(node_N, rng) if even else rng.random(n)
-        run = np.zeros(0, np.int64) if self.run is None or self.location is not None else self.run.astype(np.int64)
+        run = np.zeros(0, np.int32) if self.run is None or self.location is not None else self.run
         codes_N = np.empty(n, self.codes.dtype)
         picked(node_N, leaf_N, (self.start, self.stop, self.codes), run, part_N, codes_N)
         if self.location is not None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
-from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted, grouped
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.sampler import TreesGenerator
 
@@ -70,11 +70,6 @@ class Ratio:
         return np.clip(total_N, -LARGEST, LARGEST)
 
 
-def grouped(group: Sequence[np.ndarray], codes_CN: Any) -> np.ndarray:
-    """Groups (N, C) uint8 of codes, given by column."""
-    return np.ascontiguousarray(np.stack([g.take(codes) for g, codes in zip(group, codes_CN, strict=True)], axis=1))
-
-
 def learn_ratio(
     codes_CN: np.ndarray,
     columns: Sequence[ColumnView],
@@ -94,7 +89,7 @@ def learn_ratio(
     rng = np.random.default_rng([seed, 1])
     person_N = np.ones(codes_CN.shape[1], np.float32)
     if persons is not None:
-        person_N = (1.0 / np.bincount(persons.person_N))[persons.person_N].astype(np.float32)
+        person_N = persons.share_N.astype(np.float32)
     codes_CN, person_N = _some(codes_CN, person_N, rng)
     group = tuple(_groups(codes_CN[c], view) for c, view in enumerate(columns))
     return _learned(codes_CN, person_N, group, generator, known, rare_threshold, rng)

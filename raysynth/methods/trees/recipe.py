@@ -145,8 +145,7 @@ def learn_column(
     scores = tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, (), **ungrown, run=view.run)
-    places = [codes_CN[c] if o is None else o[codes_CN[c]] for c, o in zip(task.inputs, orders, strict=True)]
-    x_FN = np.array(places, np.int32) if places else np.zeros((1, len(own)), np.int32)
+    x_FN = forest.features(codes_CN).T.astype(np.int32, order="C")
     ranked = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
     x_FN = np.vstack([x_FN, *ranked]).astype(np.int32) if ranked else x_FN
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons)

@@ -19,10 +19,11 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GROUPS, GroupedGenerator, Grouping, group_values
+from raysynth.methods.trees.boosting import grouped
 from raysynth.methods.trees.busy import busy_from, learn_busy
 from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, evened, views
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
+from raysynth.methods.trees.ratio import Ratio, WeightedTrees, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raysynth.errors import ModelFileError
-from raysynth.methods.trees.boosting import BoostedTrees, Boosting, corrected
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, corrected, grouped
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.corrections import (
     FOLDS,
@@ -52,7 +52,7 @@ def test_what_two_columns_say_together_is_learned_and_holds_for_fresh_rows() -> 
     assert addend_N is not None and np.square(found.targets_NK[:, 0] - addend_N).mean() < 0.2
     learned = found.learned(0)
     x_FN, y_N = crossed(4_000, 9)
-    assert learned is not None and np.square(y_N - learned.of(x_FN)).mean() < 0.2
+    assert learned is not None and np.square(y_N - learned.trees.sums(grouped(learned.group, x_FN))).mean() < 0.2
 
 
 def test_noise_is_not_corrected() -> None:

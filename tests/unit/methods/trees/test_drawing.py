@@ -48,17 +48,18 @@ def _split_by_scores(forest: Forest) -> Forest:
 
 
 def plain_features(forest: Forest, codes_CN: np.ndarray) -> np.ndarray:
-    x_NF = np.zeros((codes_CN.shape[1], len(forest.inputs) + len(forest.scores)), np.int64)
+    result_NF = np.zeros((codes_CN.shape[1], len(forest.inputs) + len(forest.scores)), np.int64)
     for f, (c, order) in enumerate(zip(forest.inputs, forest.orders, strict=True)):
-        x_NF[:, f] = codes_CN[c] if order is None else order[codes_CN[c]]
+        result_NF[:, f] = codes_CN[c] if order is None else order[codes_CN[c]]
     for s, score in enumerate(forest.scores):
         total = score.tables[0][codes_CN[forest.inputs[0]]]
         for table, c in zip(score.tables[1:], forest.inputs[1:], strict=True):
             total += table[codes_CN[c]]
         if score.correction is not None:
-            total += score.correction.of(codes_CN[list(forest.inputs)]).astype(np.float32)
-        x_NF[:, len(forest.inputs) + s] = score.of(total)
-    return x_NF
+            x_NF = np.stack([g[codes_CN[c]] for g, c in zip(score.correction.group, forest.inputs, strict=True)], 1)
+            total += score.correction.trees.sums(x_NF).astype(np.float32)
+        result_NF[:, len(forest.inputs) + s] = score.of(total)
+    return result_NF
 
 
 def plain_leaves(forest: Forest, x_NF: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
