@@ -160,6 +160,7 @@ def write() -> None:
     for name, case in CASES.items():
         if not model_path(name).exists():
             case.model().fit(case.data()).save(model_path(name))
+        if not rows_path(name).exists():
             for file, frame in samples(name, raysynth.load_synthetic_model(model_path(name))).items():
                 rows_path(file).write_text(as_text(frame), encoding="utf-8")
 

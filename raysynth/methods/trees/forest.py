@@ -22,8 +22,8 @@ from raysynth.methods.trees.corrections import Correction
 from raysynth.methods.trees.located import Location, SortedLeaves
 
 MOST_LEVELS = 64
-GOLDEN = (5**0.5 - 1) / 2
 HIGHEST = np.iinfo(np.int32).max  # the threshold of a leaf
+ENDLESS = "a tree in the model file is deeper than any that was written; refit the model"
 
 
 @dataclass(frozen=True)
@@ -95,29 +95,37 @@ class Forest:
     # ---- rows to leaves ----------------------------------------------------------------------------------------------
 
     def features(self, codes_CN: np.ndarray) -> np.ndarray:
-        """Input values (N, F) uint16 of rows whose codes (C, N) uint16 are given by column."""
-        from raysynth.methods.trees.drawing import TILE, put_inputs, put_scores
+        """Input values (F, N) uint16 of rows whose codes (C, N) uint16 are given by column."""
+        orders = zip(self.inputs, self.orders, strict=True)
+        columns = [codes_CN[c] if order is None else order.take(codes_CN[c]) for c, order in orders]
+        return np.array([*columns, *self._made(codes_CN)], np.uint16).reshape(-1, codes_CN.shape[1])
 
-        n_columns, located = len(self.inputs), self.location is not None
-        x_NF = np.zeros((codes_CN.shape[1], max(n_columns + located + len(self.scores), 1)), np.uint16)
-        codes_CN, inputs = np.ascontiguousarray(codes_CN), np.array(self.inputs, np.int64)
-        put_inputs(codes_CN, inputs, *self._places, x_NF)
+    def _made(self, codes_CN: np.ndarray) -> np.ndarray:
+        """The inputs (S, N) uint16 that are made of the columns: steps of the location, then ranks of scores."""
+        from raysynth.methods.trees.drawing import TILE, put_ranks
+
+        located = self.location is not None
+        more_SN = np.empty((located + len(self.scores), codes_CN.shape[1]), np.uint16)
+        if not len(more_SN):
+            return more_SN
+        inputs = np.array(self.inputs, np.int64)
         if self.location is not None:
-            x_NF[:, n_columns] = self.location.steps(self.location.of(codes_CN[inputs]))
+            more_SN[0] = self.location.steps(self.location.of(codes_CN[inputs]))
         groups = [score.correction.group for score in self.scores if score.correction is not None]  # all the same
         groups_NF = grouped(groups[0], codes_CN[inputs]) if groups else np.zeros((0, 0), np.uint8)
-        for i, (score, of_score) in enumerate(zip(self.scores, self._tables, strict=True), n_columns + located):
+        for rank_N, score, of_score in zip(more_SN[located:], self.scores, self._tables, strict=True):
             more_N = np.zeros(0) if score.correction is None else score.correction.trees.sums(groups_NF)
-            put_scores(codes_CN, inputs, *of_score, more_N, np.empty(TILE, np.float32), x_NF, i)
-        return x_NF
+            put_ranks(codes_CN, inputs, *of_score, more_N, np.empty(TILE, np.float32), rank_N)
+        return more_SN
 
     @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """The places of all orders, and where each input's begin (-1: it has none)."""
+    def _sources(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Input columns, the places of all orders, and where each input's begin (-1: it has none)."""
         ends = np.cumsum([0, *(0 if o is None else len(o) for o in self.orders)])
-        start_F = [-1 if o is None else start for o, start in zip(self.orders, ends, strict=False)]
-        places = [o.astype(np.int32) for o in self.orders if o is not None]
-        return np.concatenate([np.zeros(0, np.int32), *places]), np.array(start_F, np.int64)
+        starts = [-1 if o is None else start for o, start in zip(self.orders, ends, strict=False)]
+        places = [o.astype(np.uint16) for o in self.orders if o is not None]
+        inputs, start_F = np.array(self.inputs, np.int64), np.array(starts, np.int64)
+        return inputs, np.concatenate([np.zeros(0, np.uint16), *places]), start_F
 
     @cached_property
     def _tables(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -136,13 +144,13 @@ class Forest:
 
         return packed(self.feature, self.threshold, self.left)
 
-    def leaves(self, x_NF: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
-        """Leaf (N,) int32 of each row in the tree that is named for it."""
-        from raysynth.methods.trees.drawing import walked
+    def leaves(self, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
+        """Leaf (N,) uint32 of each row, given by its inputs, in the tree that is named for it."""
+        from raysynth.methods.trees.drawing import TILE, all_walked
 
-        leaf_N = self.roots.take(tree_N)
-        if not walked(self._nodes, x_NF, leaf_N):
-            raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
+        leaf_N = self.roots.take(tree_N).astype(np.uint32)
+        if not all_walked(self._nodes, x_FN, np.empty(TILE * max(len(x_FN), 1), np.uint16), leaf_N):
+            raise ModelFileError(ENDLESS)
         return leaf_N
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
@@ -158,59 +166,48 @@ class Forest:
             even: rows share out trees and the entries of leaves evenly (systematic sampling; Madow and Madow 1944):
                 each row's code is drawn as it is otherwise, but how often the n rows have a code varies less.
         """
-        from raysynth.methods.trees.drawing import picked
+        from raysynth.methods.trees.drawing import TILE, drawn, shuffled
 
-        tree_N = np.arange(n) % len(self.roots) if n < 64 else rng.integers(0, len(self.roots), n, dtype=np.int32)
-        if even and n:
-            in_turn = (np.arange(len(self.roots)) + tree_N[0]) % len(self.roots)
-            tree_N = rng.permutation(np.tile(in_turn, -(-n // len(in_turn)))[:n])
-        leaf_N = self.leaves(self.features(codes_CN), tree_N)
-        node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
-        part_N = self._spread(node_N, rng) if even else rng.random(n)
+        codes_CN = np.ascontiguousarray(codes_CN)
+        keys, order = rng.integers(0, 1 << 64, 3, dtype=np.uint64), np.empty(n, np.uint32)
+        shuffled(keys[2], order)
+        more_SN, (trees, n_places) = self._made(codes_CN), self._for_draws
+        root_P = np.repeat(self.roots.astype(np.uint32), self._rows_each(n, rng, even=even))
+        x = np.zeros(TILE * max(len(self.inputs) + len(more_SN), 1), np.uint16)
+        space = root_P, x, np.empty(TILE, np.uint32), np.empty(TILE)
         run = np.zeros(0, np.int32) if self.run is None or self.location is not None else self.run
-        codes_N = np.empty(n, self.codes.dtype)
-        picked(node_N, leaf_N, (self.start, self.stop, self.codes), run, part_N, codes_N)
+        before, codes_N = np.zeros(n_places + 1 if even else 0, np.int32), np.empty(n, self.codes.dtype)
+        if not drawn(codes_CN, more_SN, self._sources, trees, (self.codes, run), keys, before, space, order, codes_N):
+            raise ModelFileError(ENDLESS)
         if self.location is not None:
             return self.location.codes(self.location.of(codes_CN[list(self.inputs)]), codes_N, rng)
         return codes_N
 
-    def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        from raysynth.methods.trees.drawing import left_nodes, went_up
-
-        node_N, rows = leaf_N.copy(), np.empty(len(leaf_N), np.int64)
-        n_rows = left_nodes(node_N, self.keep, rng.random(len(node_N)), rows)
-        while n_rows:
-            n_rows = went_up(node_N, self.parent, self.keep, rng.random(n_rows), rows)
-        return node_N
-
-    def _spread(self, node_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one node or of near ones.
-
-        Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of
-        nodes' entries, rows of a node in random order.
-        """
-        from raysynth.methods.trees.drawing import spread
-
-        place, n_places = self._place
-        order, spread_N = rng.permutation(len(node_N)), np.empty(len(node_N))
-        spread(node_N, place, order, np.zeros(n_places + 1, np.int64), (GOLDEN, rng.random()), spread_N)
-        return spread_N
+    def _rows_each(self, n: int, rng: np.random.Generator, *, even: bool) -> np.ndarray:
+        """How many of n rows each tree draws, (T,)."""
+        n_trees = len(self.roots)
+        if not even:
+            return rng.multinomial(n, np.full(n_trees, 1 / n_trees))
+        return n // n_trees + ((np.arange(n_trees) - rng.integers(n_trees)) % n_trees < n % n_trees)
 
     @cached_property
-    def _place(self) -> tuple[np.ndarray, int]:
-        """Where each node's entries begin, among the places where some begin, (M,), and how many places there are."""
+    def _for_draws(self) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], int]:
+        """Nodes, the probability that a draw leaves each (empty: none does), and the numbers of each; and how many
+        places there are where some node's entries begin. See `drawing.drawn`."""
         places, place = np.unique(self.start, return_inverse=True)
-        return place.astype(np.int64), len(places)
+        numbers = np.stack([self.start, self.stop, place, self.parent], axis=1).astype(np.uint32)  # in drawing's order
+        leaves = np.zeros(0, np.float32) if self.location is not None else 1 - self.keep
+        return (self._nodes, leaves, numbers), len(places)
 
     # ---- probabilities -----------------------------------------------------------------------------------------------
 
     def probability(self, codes_CN: Any, own_N: np.ndarray) -> np.ndarray:
         """P(own code | the others), (N,): the mean over the trees."""
         n = len(own_N)
-        x_NF, total = self.features(codes_CN), np.zeros(n)
+        x_FN, total = self.features(codes_CN), np.zeros(n)
         location_N = np.zeros(n) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
         for tree in range(len(self.roots)):
-            leaf_N = self.leaves(x_NF, np.full(n, tree))
+            leaf_N = self.leaves(x_FN, np.full(n, tree))
             if self.location is None:
                 total += self._in_tree(leaf_N, own_N.astype(np.int64))
             else:

@@ -1,4 +1,4 @@
-"""The inner loops of `boosting.py` and of balanced samples, compiled.
+"""The inner loops of `boosting.py`, compiled.
 
 They make no arrays: each call of NumPy in them costs seconds to compile.
 
@@ -281,45 +281,3 @@ def sums(
                 high &= ~high + np.uint32(1)
                 result[row] += one[first_bit[np.uint32(low * factor) >> shift]]
                 result[row] += two[first_bit[np.uint32(high * factor) >> shift]]
-
-
-@compiled
-def exchanged(
-    cells_NF: np.ndarray,
-    ins: np.ndarray,
-    outs: np.ndarray,
-    weight_N: np.ndarray,
-    excess: np.ndarray,
-    price: np.ndarray,
-    changes: np.ndarray,
-    pairs: np.ndarray,
-    chance: np.ndarray,
-) -> None:
-    """Exchanges rows in place where this lowers the sum of price * excess ** 2 over all cells.
-
-    Args:
-        cells_NF: the cell of each row in each column. ins, outs: rows that are chosen, and the others.
-        weight_N: a row gives way to a lighter one with the probability that it has of the own weight.
-        excess: chosen rows of each cell beyond those wanted.
-        changes: working space, (2, cells): of the sum where a chosen row of a cell goes, and where one comes.
-        pairs: places in `ins` and `outs` to try. chance: one in [0, 1) for each.
-    """
-    for cell in range(len(excess)):
-        changes[0, cell] = price[cell] * (1.0 - 2.0 * excess[cell])
-        changes[1, cell] = price[cell] * (1.0 + 2.0 * excess[cell])
-    for t in range(pairs.shape[1]):
-        i, o = pairs[0, t], pairs[1, t]
-        old, new = ins[i], outs[o]
-        if chance[t] * weight_N[old] >= weight_N[new]:
-            continue
-        change = 0.0
-        for f in range(cells_NF.shape[1]):
-            a, b = cells_NF[old, f], cells_NF[new, f]
-            change += (changes[0, a] + changes[1, b]) if a != b else 0.0
-        if change < 0.0:
-            for f in range(cells_NF.shape[1]):
-                for cell, by in ((cells_NF[old, f], -1.0), (cells_NF[new, f], 1.0)):
-                    excess[cell] += by
-                    changes[0, cell] = price[cell] * (1.0 - 2.0 * excess[cell])
-                    changes[1, cell] = price[cell] * (1.0 + 2.0 * excess[cell])
-            ins[i], outs[o] = new, old

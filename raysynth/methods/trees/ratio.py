@@ -32,11 +32,11 @@ CUT_OFF = 0.002  # share of the ratio's mass that may lie above the rows drawn f
 MOST_EACH = 8.0
 SPARE_ROWS = 32
 BALANCED_GROUPS = 64  # of a column, whose shares are kept
-EXCHANGES = 8  # tried for each row
+EXCHANGES, MOST_EXCHANGES = 8, 32_768  # tried for each row, and in all: shares come no nearer by further ones
 RAKINGS = 3
 RAKED_LIKE = 5.0  # rows added to each group's counts
 RAKED_ROWS = 8  # drawn ones for each group of all columns: of a wide table raking to finer ones would fit their noise
-BLOCK_ROWS = 8_192
+BLOCK_ROWS = 16_384
 ROUNDS = 24  # of a row that completes another, until it stays
 
 
@@ -239,23 +239,20 @@ def _balance(
     shares: Sequence[np.ndarray] | None,
 ) -> None:
     """Exchanges, in place, rows of `ins` for those of `outs`; the other arguments as those of `chosen`."""
-    from raysynth.methods.trees.loops import exchanged
+    from raysynth.methods.trees.drawing import exchanged
 
+    n_columns = x_NF.shape[1]
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)
-    cells = x_NF // coarse_F.astype(np.uint8) + np.arange(len(sizes), dtype=np.int32) * np.int32(BALANCED_GROUPS)
-    n_cells = len(sizes) * BALANCED_GROUPS
+    cells_NF, shape = x_NF // coarse_F.astype(np.uint8), (n_columns, BALANCED_GROUPS)
     if shares is None:
-        wanted = np.bincount(cells.ravel(), weights=np.repeat(p, len(sizes)), minlength=n_cells)
+        wanted = [np.bincount(cells, weights=p, minlength=BALANCED_GROUPS) for cells in cells_NF.T]
     else:
-        at = [
-            np.arange(len(s)) // k + f * BALANCED_GROUPS for f, (s, k) in enumerate(zip(shares, coarse_F, strict=True))
-        ]
-        wanted = len(ins) * np.bincount(np.concatenate(at), weights=np.concatenate(shares), minlength=n_cells)
-    excess = np.bincount(cells[ins].ravel(), minlength=n_cells) - wanted
-    tries = EXCHANGES * len(ins)
-    pairs = np.stack([rng.integers(0, len(ins), tries), rng.integers(0, len(outs), tries)])
-    exchanged(cells, ins, outs, p, excess, 1.0 / (wanted + 1.0), np.empty((2, n_cells)), pairs, rng.random(tries))
+        groups = [np.arange(len(s)) // k for s, k in zip(shares, coarse_F, strict=True)]
+        wanted = [len(ins) * np.bincount(g, s, BALANCED_GROUPS) for g, s in zip(groups, shares, strict=True)]
+    wanted_FB, changes = np.reshape(wanted, shape), (np.empty(shape), np.empty(shape))
+    key, tries = rng.integers(0, 1 << 64, dtype=np.uint64), min(EXCHANGES * len(ins), MOST_EXCHANGES)
+    exchanged(cells_NF, ins, outs, p, -wanted_FB, 1.0 / (wanted_FB + 1.0), changes, tries, key)
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def learn_column(
     scores = tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, (), **ungrown, run=view.run)
-    x_FN = forest.features(codes_CN).T.astype(np.int32, order="C")
+    x_FN = forest.features(codes_CN).astype(np.int32)
     ranked = [score.of(p.total_N) for score, p in zip(scores, predictions, strict=True)]  # by other rows
     x_FN = np.vstack([x_FN, *ranked]).astype(np.int32) if ranked else x_FN
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons)

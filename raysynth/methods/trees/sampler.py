@@ -16,7 +16,7 @@ from raysynth.errors import ConditionError
 from raysynth.methods.trees.busy import Busy
 from raysynth.methods.trees.forest import Forest
 
-BLOCK_ROWS = 8_192  # so that codes and nodes stay in the processor's cache
+BLOCK_ROWS = 32_768  # so that codes stay in the processor's cache, and trees are brought there seldom
 TRIED_FIRST = 200_000  # rows that a condition may cost, whatever comes of it
 TRIED_PER_ROW = 1_000  # further ones for each row that met the conditions
 PARTICLES = (8, 64)  # drawn for each row that is completed: so many of many rows, of few

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.loops import exchanged
+from raysynth.methods.trees.drawing import exchanged
 
 LEAST = 20.0
 
@@ -71,16 +71,15 @@ def test_same_rows_and_stream_give_the_same_trees(told: tuple[BoostedTrees, floa
 
 def test_rows_are_exchanged_until_shares_are_the_wanted_ones() -> None:
     rng = np.random.default_rng(7)
-    cells = rng.integers(0, 4, (4_000, 3)) + np.arange(3) * 4
+    cells_NF = rng.integers(0, 4, (4_000, 3)).astype(np.uint8)
     ins, outs = np.arange(1_000), np.arange(1_000, 4_000)
-    wanted = np.tile([400.0, 300.0, 200.0, 100.0], 3)
-    excess = np.bincount(cells[ins].ravel(), minlength=12) - wanted
-    pairs = np.stack([rng.integers(0, 1_000, 30_000), rng.integers(0, 3_000, 30_000)])
-    exchanged(cells, ins, outs, np.ones(4_000), excess, 1.0 / wanted, np.empty((2, 12)), pairs, rng.random(30_000))
+    wanted_FB = np.tile([400.0, 300.0, 200.0, 100.0], (3, 1))
+    excess_FB, changes = -wanted_FB, (np.empty((3, 4)), np.empty((3, 4)))
+    exchanged(cells_NF, ins, outs, np.ones(4_000), excess_FB, 1.0 / wanted_FB, changes, 30_000, np.uint64(7))
     assert len(np.unique(np.concatenate([ins, outs]))) == 4_000
-    found = np.bincount(cells[ins].ravel(), minlength=12)
-    assert np.array_equal(found - wanted, excess)
-    assert np.abs(excess).max() <= 2.0
+    found_FB = np.stack([np.bincount(cells, minlength=4) for cells in cells_NF[ins].T])
+    assert np.array_equal(found_FB - wanted_FB, excess_FB)
+    assert np.abs(excess_FB).max() <= 2.0
 
 
 def _by_walking(trees: BoostedTrees, x: np.ndarray) -> np.ndarray:

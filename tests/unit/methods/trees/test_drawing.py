@@ -1,4 +1,4 @@
-"""Compiled drawing gives what plain NumPy gives, bit by bit: rows of a seed stay those of earlier versions."""
+"""Compiled drawing gives what plain NumPy makes of the same random numbers, bit by bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from raysynth.errors import ModelFileError
 from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.drawing import packed, walked
-from raysynth.methods.trees.forest import GOLDEN, Forest, Score
+from raysynth.methods.trees.drawing import GOLDEN, TILE, packed, shuffled, unit, walked
+from raysynth.methods.trees.forest import Forest, Score
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.recipe import learn_table
 
-N = 3_001  # no multiple of four
+N = 3_001  # no multiple of eight, nor of a tile
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def _split_by_scores(forest: Forest) -> Forest:
 
 
 def plain_features(forest: Forest, codes_CN: np.ndarray) -> np.ndarray:
-    result_NF = np.zeros((codes_CN.shape[1], len(forest.inputs) + len(forest.scores)), np.int64)
+    result_FN = np.zeros((len(forest.inputs) + len(forest.scores), codes_CN.shape[1]), np.int64)
     for f, (c, order) in enumerate(zip(forest.inputs, forest.orders, strict=True)):
-        result_NF[:, f] = codes_CN[c] if order is None else order[codes_CN[c]]
+        result_FN[f] = codes_CN[c] if order is None else order[codes_CN[c]]
     for s, score in enumerate(forest.scores):
         total = score.tables[0][codes_CN[forest.inputs[0]]]
         for table, c in zip(score.tables[1:], forest.inputs[1:], strict=True):
@@ -58,47 +58,86 @@ def plain_features(forest: Forest, codes_CN: np.ndarray) -> np.ndarray:
         if score.correction is not None:
             x_NF = np.stack([g[codes_CN[c]] for g, c in zip(score.correction.group, forest.inputs, strict=True)], 1)
             total += score.correction.trees.sums(x_NF).astype(np.float32)
-        result_NF[:, len(forest.inputs) + s] = score.of(total)
-    return result_NF
+        result_FN[len(forest.inputs) + s] = score.of(total)
+    return result_FN
 
 
-def plain_leaves(forest: Forest, x_NF: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
+def plain_leaves(forest: Forest, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
     node_N = forest.roots[tree_N].copy()
     while (at := np.flatnonzero(forest.feature[node_N] >= 0)).size:
         node = node_N[at]
-        node_N[at] = forest.left[node] + (x_NF[at, forest.feature[node]] > forest.threshold[node])
+        node_N[at] = forest.left[node] + (x_FN[forest.feature[node], at] > forest.threshold[node])
     return node_N
 
 
+def plain_bits(key: np.uint64, i: np.ndarray) -> np.ndarray:
+    """Random numbers of a key (SplitMix64; Vigna's published constants)."""
+    z = np.asarray(i, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: np.ndarray = z ^ (z >> np.uint64(31))
+    return result
+
+
+def plain_units(key: np.uint64, n: int) -> np.ndarray:
+    return (plain_bits(key, np.arange(n)) >> np.uint64(11)).astype(float) / 2.0**53
+
+
+def plain_order(key: np.uint64, n: int) -> np.ndarray:
+    order = list(range(n))
+    for i in range(n - 1, 0, -2):
+        bits = int(plain_bits(key, np.array([i]))[0])
+        for at, part in ((i, bits % 2**32), (i - 1, bits >> 32)):
+            j = part * (at + 1) >> 32
+            order[at], order[j] = order[j], order[at]
+    return np.array(order, np.int64)
+
+
 def plain_draw(forest: Forest, codes_CN: np.ndarray, n: int, rng: np.random.Generator, even: bool) -> np.ndarray:
-    tree_N = rng.integers(0, len(forest.roots), n, dtype=np.int32)
-    tree_N = rng.permutation((np.arange(n) + tree_N[:1]) % len(forest.roots)) if even else tree_N
-    leaf_N = plain_leaves(forest, plain_features(forest, codes_CN), tree_N)
-    node_N = leaf_N.copy()
-    rows = np.flatnonzero(rng.random(n) >= forest.keep[node_N])
-    while len(rows):
-        node_N[rows] = up = forest.parent[node_N[rows]]
-        rows = rows[rng.random(len(rows)) >= forest.keep[up]]
-    part_N = plain_spread(forest.start[node_N], rng) if even else rng.random(n)
-    start_N, stop_N = forest.start[node_N], forest.stop[node_N]
-    place = part_N * (stop_N - start_N)
-    codes_N: np.ndarray = forest.codes[start_N + place.astype(np.int64)]
-    for row in range(n if forest.run is not None else 0):
-        way = place[row] - np.floor(place[row])
-        lower = start_N[row] + int(place[row]) - (way < 0.5)
-        if node_N[row] == leaf_N[row] and start_N[row] <= lower < stop_N[row] - 1:
-            low, high = int(forest.codes[lower]), int(forest.codes[lower + 1])
+    keys, n_trees = rng.integers(0, 1 << 64, 3, dtype=np.uint64), len(forest.roots)
+    order = plain_order(keys[2], n)
+    if even:
+        each = n // n_trees + ((np.arange(n_trees) - rng.integers(n_trees)) % n_trees < n % n_trees)
+    else:
+        each = rng.multinomial(n, np.full(n_trees, 1 / n_trees))
+    x_FP = plain_features(forest, codes_CN)[:, order]
+    leaf_P = plain_leaves(forest, x_FP, np.repeat(np.arange(n_trees), each))
+    node_P, u_P, going = leaf_P.copy(), plain_units(keys[0], n), np.arange(n)
+    while len(going := going[u_P[going] < 1 - forest.keep[node_P[going]]]):
+        u_P[going] /= 1 - forest.keep[node_P[going]]
+        node_P[going] = forest.parent[node_P[going]]
+    part_P = plain_spread(forest.start[node_P], keys[1]) if even else plain_units(keys[1], n)
+    start_P, n_P = forest.start[node_P].astype(np.int64), (forest.stop - forest.start)[node_P]
+    codes_P = forest.codes[start_P + (part_P * n_P).astype(np.int64)]
+    for p in range(n if forest.run is not None else 0):
+        lower = int(np.floor(part_P[p] * n_P[p] - 0.5))
+        if node_P[p] == leaf_P[p] and 0 <= lower < n_P[p] - 1:
+            low, high = (int(forest.codes[start_P[p] + at]) for at in (lower, lower + 1))
             if forest.run is not None and forest.run[low] == forest.run[high] >= 0:
-                codes_N[row] = low + int((way + 0.5) % 1.0 * (high - low + 1))
+                codes_P[p] = low + int((part_P[p] * n_P[p] - 0.5 - lower) * (high - low + 1))
+    codes_N = np.empty_like(codes_P)
+    codes_N[order] = codes_P
     return codes_N
 
 
-def plain_spread(start_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    order = rng.permutation(len(start_N))
-    order = order[np.argsort(start_N[order], kind="stable")]
-    spread_N = np.empty(len(start_N))
-    spread_N[order] = (np.arange(len(start_N)) * GOLDEN + rng.random()) % 1.0
-    return spread_N
+def plain_spread(start_P: np.ndarray, key: np.uint64) -> np.ndarray:
+    spread_P = np.empty(len(start_P))
+    spread_P[np.argsort(start_P, kind="stable")] = (np.arange(len(start_P)) * GOLDEN + plain_units(key, 1)) % 1.0
+    return spread_P
+
+
+def test_random_numbers_are_uniform_and_orders_are_random() -> None:
+    """Against 1 / sqrt(n); each place of an order is as often each row."""
+    u = np.array([unit(np.uint64(k), np.int64(i)) for k in (1, 2, 2**63) for i in range(2_000)])
+    assert np.array_equal(u[2_000:4_000], plain_units(np.uint64(2), 2_000))
+    assert abs(u.mean() - 0.5) < 4 * 12**-0.5 / len(u) ** 0.5
+    assert abs(np.corrcoef(u[1:], u[:-1])[0, 1]) < 4 / len(u) ** 0.5
+    counts = np.zeros((7, 7))
+    for k in range(4_900):
+        order = np.empty(7, np.uint32)
+        shuffled(np.uint64(k) * np.uint64(2**40), order)
+        counts[np.arange(7), order] += 1
+    assert ((counts - 700) ** 2 / 700).sum() < 36 + 5 * 72**0.5  # chi-square of 36 degrees
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -118,11 +157,11 @@ def test_codes_are_those_of_plain_numpy(forests: tuple[np.ndarray, tuple[Forest,
 def test_probabilities_are_of_the_leaves_that_draws_come_from(forests: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
     codes_CN, by_column = forests
     forest = by_column[3]
-    x_NF = forest.features(codes_CN)
-    assert np.array_equal(x_NF, plain_features(forest, codes_CN))
+    x_FN = forest.features(codes_CN)
+    assert np.array_equal(x_FN, plain_features(forest, codes_CN))
     for tree in range(len(forest.roots)):
         tree_N = np.full(N, tree)
-        assert np.array_equal(forest.leaves(x_NF, tree_N), plain_leaves(forest, x_NF.astype(np.int64), tree_N))
+        assert np.array_equal(forest.leaves(x_FN, tree_N), plain_leaves(forest, x_FN.astype(np.int64), tree_N))
 
 
 def test_codes_of_any_layout_are_read_alike(forests: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
@@ -131,12 +170,12 @@ def test_codes_of_any_layout_are_read_alike(forests: tuple[np.ndarray, tuple[For
     assert np.array_equal(by_column[3].features(turned), by_column[3].features(codes_CN))
 
 
-@pytest.mark.parametrize("n", [1, 4, 6])
+@pytest.mark.parametrize("n", [1, 8, 11])
 def test_a_tree_that_never_ends_is_said(n: int) -> None:
     """Node 1 is its own child."""
     nodes = packed(np.array([0, 0, -1], np.int16), np.array([0, 9, 2**31 - 1], np.int32), np.array([1, 1, 2], np.int32))
-    assert not walked(nodes, np.zeros((n, 1), np.uint16), np.zeros(n, np.int32))
-    assert walked(nodes, np.full((n, 1), 10, np.uint16), at := np.zeros(n, np.int32)) and (at == 2).all()
+    assert not walked(nodes, np.zeros(TILE, np.uint16), np.zeros(n, np.uint32))
+    assert walked(nodes, np.full(TILE, 10, np.uint16), at := np.zeros(n, np.uint32)) and (at == 2).all()
 
 
 def test_a_file_with_such_a_tree_is_refused(forests: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
@@ -156,6 +195,6 @@ def test_thresholds_beyond_any_input_keep_rows_left(threshold: int, value: int, 
     nodes = packed(
         np.array([0, -1, -1], np.int16), np.array([threshold, 0, 0], np.int32), np.array([1, 0, 0], np.int32)
     )
-    node_N = np.zeros(5, np.int32)
-    assert walked(nodes, np.full((5, 1), value, np.uint16), node_N)
+    node_N = np.zeros(5, np.uint32)
+    assert walked(nodes, np.full(TILE, value, np.uint16), node_N)
     assert (node_N == 1 + goes_right).all()

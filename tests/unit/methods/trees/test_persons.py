@@ -66,7 +66,7 @@ def test_no_node_that_is_drawn_from_tells_of_few_persons(seed: int, most: int, l
         ends = [*forest.roots[1:].tolist(), len(forest.feature)]
         for tree, (first, end) in enumerate(zip(forest.roots.tolist(), ends, strict=True)):
             x_FN = grown_on[codes_CN[column].tobytes()]  # scores as rows of other folds predict them
-            node_N = forest.leaves(np.ascontiguousarray(x_FN.T, np.uint16), np.full(len(person_N), tree))
+            node_N = forest.leaves(x_FN.astype(np.uint16), np.full(len(person_N), tree))
             met: dict[int, set[int]] = {}
             for row, leaf in enumerate(node_N.tolist()):
                 met.setdefault(leaf, set()).add(int(person_N[row]))
