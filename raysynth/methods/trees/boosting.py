@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 MOST_LEAVES = 32  # of a tree
+ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -60,34 +60,12 @@ class BoostedTrees:
 
     def sums(self, x_NF: np.ndarray) -> np.ndarray:
         """The sum of all trees for each row of groups, (N,)."""
-        from raysynth.methods.trees.loops import FIRST_BIT, sums
+        from raysynth.methods.trees.loops import sums
 
-        result, space = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.uint64)
-        sums(np.ascontiguousarray(x_NF.T), *self._masks, FIRST_BIT, space, result)
+        nodes, starts = (self.feature, self.threshold, self.left), np.append(self.roots, len(self.feature))
+        result = np.zeros(len(x_NF))
+        sums(np.ascontiguousarray(x_NF.T), nodes, self.value, starts, np.empty(ROWS_AT_ONCE, np.uint8), result)
         return result
-
-    @cached_property
-    def _masks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `loops.sums` asks for: (masks, inputs, starts, values)."""
-        inner = np.flatnonzero(self.feature >= 0)
-        n_leaves, first = np.ones(len(self.feature), np.int64), np.zeros(len(self.feature), np.int64)
-        for node in inner[::-1]:
-            n_leaves[node] = n_leaves[self.left[node]] + n_leaves[self.left[node] + 1]
-        for node in inner:
-            left = self.left[node]
-            first[left], first[left + 1] = first[node], first[node] + n_leaves[left]
-        tree = np.searchsorted(self.roots, np.arange(len(self.feature)), side="right") - 1
-        left_bits = (np.uint64(1) << n_leaves[self.left[inner]].astype(np.uint64)) - np.uint64(1)
-        left_bits <<= (first[inner] + MOST_LEAVES * (tree[inner] % 2)).astype(np.uint64)
-        width = int(self.feature.max(initial=0)) + 1
-        keys, own = np.unique(tree[inner] // 2 * width + self.feature[inner], return_inverse=True)
-        masks = np.full((len(keys), 256), np.iinfo(np.uint64).max, np.uint64)
-        for place, threshold, bits in zip(own.tolist(), self.threshold[inner].tolist(), ~left_bits, strict=True):
-            masks[place, threshold + 1 :] &= bits  # rows above it are in no leaf on the left
-        n_pairs = (len(self.roots) + 1) // 2
-        values, leaves = np.zeros((2 * n_pairs, MOST_LEAVES), np.float32), np.flatnonzero(self.feature < 0)
-        values[tree[leaves], first[leaves]] = self.value[leaves]
-        return masks, keys % width, np.searchsorted(keys // width, np.arange(n_pairs + 1)), values
 
 
 def grouped(group: Sequence[np.ndarray], codes_CN: Any) -> np.ndarray:
