@@ -98,9 +98,14 @@ class Forest:
         """Input values (F, N) uint16 of rows whose codes (C, N) uint16 are given by column."""
         orders = zip(self.inputs, self.orders, strict=True)
         columns = [codes_CN[c] if order is None else order.take(codes_CN[c]) for c, order in orders]
-        return np.array([*columns, *self._made(codes_CN)], np.uint16).reshape(-1, codes_CN.shape[1])
+        made_SN = self._made(codes_CN, self._located(codes_CN))
+        return np.array([*columns, *made_SN], np.uint16).reshape(-1, codes_CN.shape[1])
 
-    def _made(self, codes_CN: np.ndarray) -> np.ndarray:
+    def _located(self, codes_CN: Any) -> np.ndarray:
+        """The location (N,) of each row; without one nothing (0,)."""
+        return np.zeros(0) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
+
+    def _made(self, codes_CN: np.ndarray, location_N: np.ndarray) -> np.ndarray:
         """The inputs (S, N) uint16 that are made of the columns: steps of the location, then ranks of scores."""
         from raysynth.methods.trees.drawing import TILE, put_ranks
 
@@ -110,7 +115,7 @@ class Forest:
             return more_SN
         inputs = np.array(self.inputs, np.int64)
         if self.location is not None:
-            more_SN[0] = self.location.steps(self.location.of(codes_CN[inputs]))
+            more_SN[0] = self.location.steps(location_N)
         groups = [score.correction.group for score in self.scores if score.correction is not None]  # all the same
         groups_NF = grouped(groups[0], codes_CN[inputs]) if groups else np.zeros((0, 0), np.uint8)
         for rank_N, score, of_score in zip(more_SN[located:], self.scores, self._tables, strict=True):
@@ -171,7 +176,8 @@ class Forest:
         codes_CN = np.ascontiguousarray(codes_CN)
         keys, order = rng.integers(0, 1 << 64, 3, dtype=np.uint64), np.empty(n, np.uint32)
         shuffled(keys[2], order)
-        more_SN, (trees, n_places) = self._made(codes_CN), self._for_draws
+        location_N, (trees, n_places) = self._located(codes_CN), self._for_draws
+        more_SN = self._made(codes_CN, location_N)
         root_P = np.repeat(self.roots.astype(np.uint32), self._rows_each(n, rng, even=even))
         x = np.zeros(TILE * max(len(self.inputs) + len(more_SN), 1), np.uint16)
         space = root_P, x, np.empty(TILE, np.uint32), np.empty(TILE)
@@ -180,7 +186,7 @@ class Forest:
         if not drawn(codes_CN, more_SN, self._sources, trees, (self.codes, run), keys, before, space, order, codes_N):
             raise ModelFileError(ENDLESS)
         if self.location is not None:
-            return self.location.codes(self.location.of(codes_CN[list(self.inputs)]), codes_N, rng)
+            return self.location.codes(location_N, codes_N, rng)
         return codes_N
 
     def _rows_each(self, n: int, rng: np.random.Generator, *, even: bool) -> np.ndarray:
@@ -205,7 +211,7 @@ class Forest:
         """P(own code | the others), (N,): the mean over the trees."""
         n = len(own_N)
         x_FN, total = self.features(codes_CN), np.zeros(n)
-        location_N = np.zeros(n) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
+        location_N = self._located(codes_CN)
         for tree in range(len(self.roots)):
             leaf_N = self.leaves(x_FN, np.full(n, tree))
             if self.location is None:

@@ -50,7 +50,7 @@ class Location:
         """Location (N,) of each row, from the codes (N,) of each input."""
         total: np.ndarray = sum(table.take(codes_FN[place]) for place, table in self.tables.items())
         if self.of_values:
-            return np.interp(total, self.middle, self.ranks[:-1] / 2 + self.ranks[1:] / 2)
+            return _interpolated(total, self.middle, self.ranks[:-1] / 2 + self.ranks[1:] / 2)
         return np.clip(total, 0.0, 1.0)
 
     @staticmethod
@@ -60,12 +60,14 @@ class Location:
 
     def codes(self, location_N: np.ndarray, drawn_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The column's codes (N,) uint16 of what trees drew for rows of these locations."""
+        from raysynth.encoding.quantiles import searched
+
         n_cells = len(self.low)
         cell = np.minimum(drawn_N, n_cells - 1)
         residual_N = self.low.take(cell)
         residual_N += rng.random(len(drawn_N)) * (self.high.take(cell) - residual_N)
         rank_N = np.clip(location_N + residual_N, _INSIDE, 1 - _INSIDE)
-        codes_N = np.searchsorted(self.ranks[1:-1], rank_N, side="right").astype(np.uint16)
+        codes_N = searched(self.ranks[1:-1], rank_N).astype(np.uint16)
         fixed = np.flatnonzero(drawn_N >= n_cells)
         codes_N[fixed] = np.append(self.spikes, len(self.ranks) - 1)[drawn_N[fixed] - n_cells]
         return codes_N
@@ -93,6 +95,16 @@ class Location:
         high = np.where(self.ranks[1:] >= 1 - _INSIDE, np.inf, self.ranks[1:])
         empty = self.ranks[1:] <= self.ranks[:-1]
         return np.where(empty, 0.0, low), np.where(empty, 0.0, high)
+
+
+def _interpolated(x_N: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    """What `np.interp` gives, up to rounding; each place is looked for where it should be."""
+    from raysynth.encoding.quantiles import searched
+
+    at = np.clip(searched(xs, x_N) - 1, 0, len(xs) - 2)
+    way_N = np.clip((x_N - xs[at]) / np.maximum(np.diff(xs), 1e-300)[at], 0.0, 1.0)
+    found_N: np.ndarray = ys[at] + way_N * np.diff(ys)[at]
+    return found_N
 
 
 def ranks_without(view: ColumnView, spikes: np.ndarray) -> np.ndarray:
