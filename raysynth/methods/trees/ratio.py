@@ -213,13 +213,10 @@ def chosen(
         x_NF: groups of each row.
         shares: that are wanted, of each group of a column; None: those of all weighted rows.
     """
-    high = np.sort(weight_N)[::-1]
-    certain = np.arange(n)
-    scale = (n - certain) / np.cumsum(high[::-1])[::-1][:n]  # of the others, where so many of the largest are certain
-    p = np.minimum(weight_N * scale[np.argmax(high[:n] * scale <= 1.0)], 1.0)
+    p = np.minimum(weight_N * _scale(weight_N, n), 1.0)
     line = rng.permutation(len(p))  # drawn rows follow a regular pattern, and so do regular picks
     reached = np.cumsum(p[line])
-    picks = np.searchsorted(reached, (certain + rng.random()) * (reached[-1] / n), side="right")
+    picks = np.searchsorted(reached, (np.arange(n) + rng.random()) * (reached[-1] / n), side="right")
     is_in = np.zeros(len(p), bool)
     is_in[line[np.minimum(picks, len(p) - 1)]] = True
     ins, outs = rng.permutation(np.flatnonzero(is_in)), np.flatnonzero(~is_in)
@@ -228,6 +225,16 @@ def chosen(
         outs = np.setdiff1d(outs, ins)
     _balance(x_NF, ins, outs, p, rng, shares)
     return ins
+
+
+def _scale(weight_N: np.ndarray, n: int) -> float:
+    """What weights are multiplied by, so that as probabilities of at most 1 they add up to n."""
+    every = n / float(weight_N.sum())
+    if every * weight_N.max() <= 1.0:
+        return every
+    high, certain = np.sort(weight_N)[::-1], np.arange(n)
+    scale = (n - certain) / np.cumsum(high[::-1])[::-1][:n]  # of the others, where so many of the largest are certain
+    return float(scale[np.argmax(high[:n] * scale <= 1.0)])
 
 
 def _balance(
