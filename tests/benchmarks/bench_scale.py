@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_scale.py --data ../shared/data/adult.csv --folder DIR
         [--rows 5000000 20000000 50000000] [--methods bayesian_network copula] [--parts fit sample ctgan]
-        [--ctgan-rows 20000000] [--cores N] [--clean]
+        [--ctgan-rows 20000000] [--cores N] [--judge ../shared/bench/judge.py --target income] [--clean]
 
 The tables (15 columns, Parquet of a million rows a row group) are sampled from a copula of the given one, so that rows
 are distinct. Each figure comes from a process of its own, with Ray of N cores (all) and 1 GB of object store, started
@@ -14,6 +14,8 @@ ray_share: of the wall time, the part that is Ray's: for each pass over the tabl
 wall time less the time in which its tasks ran, divided by the cores; by Ray's own record of its tasks (`ray.timeline`).
 What the driver computes between passes is our own and counts as such.
 cpu_seconds: of all processes from the first row on, Ray's own included; other work on the machine hardly changes them.
+quality, useful, unseen: by the judge, of 50,000 rows that a model makes, beside as many of its table and as many others
+of the same copula; means over two samples. With --cores 1 under `taskset -c 0`, so that threads have one core, too.
 linear: cpu_seconds per row at the most rows, relative to those at the fewest.
 """
 
@@ -23,7 +25,9 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,14 +36,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_statistics import FILE_GROUPS, GROUP_ROWS
+from bench_trees import number
 from process_memory import cpu_of_run, watched
 
-PARTS = ("fit", "sample", "ctgan")
+PARTS = ("fit", "sample", "quality", "ctgan")
 STORE_BYTES = 1_000_000_000
 CTGAN_BATCH = 5_000
 WARM_TASKS = 2 * (os.cpu_count() or 1)
 PAUSE = 0.2
-CORES = "RAYSYNTH_BENCH_CORES"
+CORES, JUDGE = "RAYSYNTH_BENCH_CORES", "RAYSYNTH_BENCH_JUDGE"
+JUDGED_ROWS, JUDGED_SEEDS = 50_000, (1, 2)
+JUDGED = {"quality": r"quality ([\d.]+)", "useful": r"TSTR (-?[\d.]+)", "unseen": r"unseen ([\d.]+)"}
 Figure = dict[str, Any]
 
 
@@ -50,9 +57,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for tables, models and figures")
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000_000, 20_000_000, 50_000_000])
     parser.add_argument("--methods", nargs="+", default=["bayesian_network", "copula"])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["fit", "sample", "ctgan"])
     parser.add_argument("--ctgan-rows", type=int, default=20_000_000)
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="of Ray")
+    for name in ("judge", "target"):
+        parser.add_argument(f"--{name}", default="", help="of the part 'quality'")
+    parser.add_argument("--judge-python", default=sys.executable)
     parser.add_argument("--clean", action="store_true", help="delete tables and models at the end")
     parser.add_argument("--one", nargs=3, metavar=("PART", "METHOD", "ROWS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -60,6 +70,7 @@ def main() -> None:
     if options.one:
         part, method, rows = options.one
         os.environ[CORES] = str(options.cores)
+        os.environ[JUDGE] = os.pathsep.join([options.judge_python, options.judge, options.target])
         print(json.dumps(MEASURED[part](options.folder, method, int(rows))))
         return
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +87,7 @@ def works(options: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
     """(part, method, rows) in order; a model is fitted before it is sampled from."""
     for rows in sorted(options.rows):
         for method in options.methods:
-            yield from ((part, method, rows) for part in ("fit", "sample") if part in options.parts)
+            yield from ((part, method, rows) for part in PARTS[:3] if part in options.parts)
     if "ctgan" in options.parts:
         yield "ctgan", "ctgan", options.ctgan_rows
 
@@ -92,6 +103,7 @@ def measured(options: argparse.Namespace, part: str, method: str, rows: int) -> 
             return figure
     make_table(options.data, options.folder, rows)
     command = [sys.executable, __file__, "--folder", str(options.folder), "--cores", str(options.cores)]
+    command += ["--judge", options.judge, "--judge-python", options.judge_python, "--target", options.target]
     command += ["--one", part, method, str(rows)]
     run = watched(command)
     peaks = {"peak_mb": round(run.peak_mb), "worker_mb": round(run.worker_mb)}
@@ -112,6 +124,7 @@ def make_table(data: str | None, folder: Path, rows: int) -> None:
     if data is None:
         raise SystemExit(f"--data: a CSV to make the table of {rows:,} rows from")
     model = GaussianCopula(seed=0, verbose=False).fit(data)
+    model.sample(JUDGED_ROWS, seed=8).to_parquet(folder / "unseen.parquet", index=False)
     model.sample_to(target, rows, seed=7, rows_per_file=GROUP_ROWS * FILE_GROUPS, row_group_rows=GROUP_ROWS)
 
 
@@ -163,6 +176,30 @@ def sample(folder: Path, method: str, rows: int) -> Figure:
     return {**figure, "cpu_seconds": round(cpu, 1), **ray_share(ray, seconds, seconds)}
 
 
+def quality(folder: Path, method: str, rows: int) -> Figure:
+    """What the judge says of made rows; see the first lines of this file."""
+    import pyarrow.parquet as pq
+
+    from raysynth import load_synthetic_model
+
+    python, judge, target = os.environ[JUDGE].split(os.pathsep)
+    model = load_synthetic_model(folder / f"{method}-{rows}.raysynth")
+    found: dict[str, list[float]] = {name: [] for name in JUDGED}
+    with tempfile.TemporaryDirectory() as name:
+        train, made = Path(name) / "train.parquet", Path(name) / "made.parquet"
+        first = pq.ParquetFile(min(table_of(folder, rows).glob("*.parquet")))
+        next(first.iter_batches(JUDGED_ROWS)).to_pandas().to_parquet(train, index=False)
+        for seed in JUDGED_SEEDS:
+            model.sample(JUDGED_ROWS, seed=seed).to_parquet(made, index=False)
+            files = [str(f) for f in (train, folder / "unseen.parquet", made)]
+            said = subprocess.run(
+                [python, judge, "score", *files, target], check=True, capture_output=True, text=True
+            ).stdout
+            for figure, pattern in JUDGED.items():
+                found[figure].append(number(pattern, said))
+    return {figure: round(sum(each) / len(each), 4) for figure, each in found.items()}
+
+
 def ctgan(folder: Path, method: str, rows: int) -> Figure:
     """One epoch of CTGAN over all rows as memory-mapped shards, by one worker for each core."""
     from ray.train import RunConfig, ScalingConfig
@@ -200,7 +237,7 @@ def ctgan(folder: Path, method: str, rows: int) -> Figure:
     }
 
 
-MEASURED: dict[str, Callable[[Path, str, int], Figure]] = {"fit": fit, "sample": sample, "ctgan": ctgan}
+MEASURED: dict[str, Callable[[Path, str, int], Figure]] = dict(zip(PARTS, (fit, sample, quality, ctgan), strict=True))
 
 
 def started_ray() -> Any:
