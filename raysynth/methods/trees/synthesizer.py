@@ -84,7 +84,7 @@ class SequentialTrees(Synthesizer):
             at_least=1,
             tried=(5, 10, 20, 40),
         ),
-    ] = 10
+    ] = 20
     bag_share: Annotated[
         float, Parameter("share of the rows that the splits of one tree are found from", above=0, at_most=0.95)
     ] = 0.632
