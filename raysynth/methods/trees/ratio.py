@@ -251,7 +251,9 @@ def _balance(
     n_columns = x_NF.shape[1]
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)
-    cells_NF, shape = x_NF // coarse_F.astype(np.uint8), (n_columns, BALANCED_GROUPS)
+    cells_NF, shape = x_NF.copy(), (n_columns, BALANCED_GROUPS)
+    for f in np.flatnonzero(coarse_F > 1):
+        cells_NF[:, f] //= np.uint8(coarse_F[f])
     if shares is None:
         wanted = [np.bincount(cells, weights=p, minlength=BALANCED_GROUPS) for cells in cells_NF.T]
     else:
