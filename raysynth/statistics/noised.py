@@ -42,6 +42,7 @@ from raysynth.dp.mechanisms.histogram import (
     merged_runs,
     simplex,
     with_ends,
+    without_stray,
 )
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
@@ -386,15 +387,14 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     levels = [LevelCounts(noised_counts(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     known = math.hypot(scope.row_count_sigma, sigma if column.nullable else 0.0)
     mean = grid.mean(levels, n_rows - missing, sigma if column.nullable else 0.0)
+    shown = interval_shown(levels[-1].counts, sigma, n_rows - missing, known, cost=END_COST)
     if column.bounds is None and len(levels) == 1:
-        shown = interval_shown(levels[0].counts, sigma, n_rows - missing, known, cost=END_COST)
         grid, rows = with_tails(levels[0], grid, shown, n_rows - missing, column)
-        runs = Runs(np.arange(len(rows)), rows)
-    else:
-        if column.bounds is None:
-            levels, grid = without_noise_alone(levels, grid, n_rows - missing, known)
+        runs = Runs(np.arange(len(rows)), rows, rows)
+    elif column.bounds is None:
+        levels, grid = without_noise_alone(levels, grid, n_rows - missing, known)
         runs = merged_runs(levels, n_rows - missing)
-    if column.bounds is not None and len(levels) == 1:
-        runs = with_ends(runs, n_rows - missing)
+    else:
+        runs = with_ends(without_stray(merged_runs(levels, n_rows - missing), levels, shown), len(grid.starts))
     distribution = replace(grid.distribution(runs.first, runs.counts, missing), noised=mean)
     return NoisedColumn(column.name, n_rows, missing, numbers=Noised(distribution, event))

@@ -16,7 +16,12 @@ import numpy as np
 FAN_OUT = 16
 WIDEST = 128
 SIGNIFICANT = 3.0  # standard deviations of a chi-square above its mean at which a node's shape is seen in its children
-END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
+STRAY, PILED = 3.0, 1.5  # standard deviations of rows that stand alone, and of those at a declared end
+END_ROWS, LONG_END_ROWS = (
+    5.0,
+    2.0,
+)  # of the ends of a declared range of few and of many values, if the noise shows fewer
+LOOSE = 10.0  # times as wide as where rows are: declared ends that nobody need have
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,12 @@ class Runs:
     Args:
         first: first leaf of each run, ascending from 0.
         counts: estimated rows of each run, >= 0.
+        noised: what the noised counts say of it, below zero, too, where the noise has it so.
     """
 
     first: np.ndarray
     counts: np.ndarray
+    noised: np.ndarray
 
 
 def level_sizes(n_leaves: int) -> list[int]:
@@ -135,8 +142,7 @@ def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
     estimates = consistent(levels)
     nodes: np.ndarray = np.arange(len(levels[-1].counts))
     counts = simplex(estimates[-1], total)
-    done_first: list[np.ndarray] = []
-    done_counts: list[np.ndarray] = []
+    done: list[Runs] = []
     for depth in range(len(levels) - 1, 0, -1):
         width = FAN_OUT**depth
         split = np.zeros(len(nodes), dtype=bool)
@@ -152,22 +158,48 @@ def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
                 split[i] = True
                 next_nodes.append(child)
                 next_counts.append(simplex(own, count))
-        done_first.append(nodes[~split] * width)
-        done_counts.append(counts[~split])
+        done.append(Runs(nodes[~split] * width, counts[~split], estimates[depth][nodes[~split]]))
         nodes = np.concatenate(next_nodes) if next_nodes else np.empty(0, int)
         counts = np.concatenate(next_counts) if next_counts else np.empty(0)
-    first = np.concatenate([*done_first, nodes])
+    done.append(Runs(nodes, counts, estimates[0][nodes]))
+    first, rows, noised = (np.concatenate([getattr(d, name) for d in done]) for name in ("first", "counts", "noised"))
     order = np.argsort(first)
     assert len(first) and first.min() == 0 and first.max() < n_leaves
-    return Runs(first[order], np.concatenate([*done_counts, counts])[order])
+    return Runs(first[order], rows[order], noised[order])
 
 
-def with_ends(runs: Runs, total: float) -> Runs:
-    """A declared range of few values is like a list of categories: its ends stay, though noise hides their few rows.
+def without_stray(runs: Runs, levels: list[LevelCounts], shown: tuple[int, int]) -> Runs:
+    """Runs outside the top nodes `shown`, the first and one beyond the last, keep rows only if significant alone.
+
+    Counts of empty nodes, cut off at zero, keep some of their noise: in a range that its longest values stretch, rows
+    far out that no table has, and no correlation survives them. At both ends, where values that are cut off pile up,
+    less is enough.
+    """
+    node, sigma = runs.first // FAN_OUT ** (len(levels) - 1), levels[-1].sigma
+    needed = np.full(len(node), STRAY * sigma)
+    needed[[0, -1]] = PILED * sigma
+    needed[(node >= shown[0]) & (node < shown[1])] = -np.inf
+    counts = np.where(runs.noised >= needed, runs.counts, 0.0)
+    return replace(runs, counts=counts * (runs.counts.sum() / counts.sum())) if counts.any() else runs
+
+
+def with_ends(runs: Runs, n_leaves: int) -> Runs:
+    """The ends of a declared range keep a few rows, though noise hides them: someone has the least and the most.
 
     A range that shrinks by one rare value moves every reader's equal bins: on Adult at epsilon 1 one fit in six lost
     the lowest of sixteen years of education (41 rows, noise of 56), and all pair trends of that column with it.
+    An end that lies far beyond where rows are, for what they spread over, is a loose bound that nobody need have.
     """
-    counts = runs.counts.copy()
-    counts[[0, -1]] = np.maximum(counts[[0, -1]], END_ROWS)
-    return replace(runs, counts=counts * (total / counts.sum()))
+    first, counts, is_short = runs.first, runs.counts, n_leaves <= WIDEST
+    some = np.flatnonzero(counts)
+    stretch = np.append(first[1:], n_leaves)[some[-1]] - first[some[0]] if len(some) else n_leaves
+    if n_leaves > LOOSE * stretch and not is_short:
+        return runs
+    for end, of_end in ((n_leaves - 1, len(first)), (1, 1)):  # the other leaves of an outermost run keep its rows
+        if end > 0 and end not in first:
+            first, counts = np.insert(first, of_end, end), np.insert(counts, of_end if end > 1 else 0, 0.0)
+    counts = counts.astype(float)
+    least = END_ROWS if is_short else LONG_END_ROWS
+    counts[[0, -1]] = np.maximum(counts[[0, -1]], least)
+    counts *= runs.counts.sum() / counts.sum()
+    return Runs(first, counts, counts)

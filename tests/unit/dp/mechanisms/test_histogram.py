@@ -18,6 +18,7 @@ from raysynth.dp.mechanisms.histogram import (
     simplex,
     unbiased_mean,
     with_ends,
+    without_stray,
 )
 
 RNG = np.random.default_rng(0)
@@ -136,10 +137,40 @@ def test_runs_are_those_of_a_walk_from_the_top(n_leaves: int, sigma: float) -> N
     [([0.0, 90.0, 10.0], [5.0, 90.0, 10.0]), ([7.0, 3.0, 4.0], [7.0, 3.0, 5.0]), ([6.0, 0.0, 6.0], [6.0, 0.0, 6.0])],
 )
 def test_the_ends_of_a_short_range_keep_five_rows(counts: list[float], expected: list[float]) -> None:
-    runs = Runs(np.arange(3), np.array(counts))
-    found = value_of(lambda: with_ends(runs, 100.0))
-    np.testing.assert_allclose(found.counts, np.array(expected) * 100 / sum(expected))
+    runs = Runs(np.arange(3), np.array(counts), np.array(counts))
+    found = value_of(lambda: with_ends(runs, 3))
+    np.testing.assert_allclose(found.counts, np.array(expected) * sum(counts) / sum(expected))
     assert runs.counts.tolist() == counts and found.first.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "counts", "found", "rows"),
+    [
+        ([0, 400, 800], [90.0, 10.0, 0.0], [0, 1, 400, 800, 999], [2.0, 90.0, 10.0, 0.0, 2.0]),
+        ([0, 1, 500, 999], [40.0, 30.0, 20.0, 10.0], [0, 1, 500, 999], [40.0, 30.0, 20.0, 10.0]),
+        ([0, 90, 180], [0.0, 100.0, 0.0], [0, 90, 180], [0.0, 100.0, 0.0]),  # 1000 leaves are over ten times 90
+    ],
+)
+def test_the_ends_of_a_long_range_keep_two_rows_unless_it_is_loose(
+    first: list[int], counts: list[float], found: list[int], rows: list[float]
+) -> None:
+    runs = Runs(np.array(first), np.array(counts), np.array(counts))
+    ended = value_of(lambda: with_ends(runs, 1000))
+    assert ended.first.tolist() == found
+    np.testing.assert_allclose(ended.counts, np.array(rows) * sum(counts) / sum(rows))
+
+
+@pytest.mark.parametrize(("beside", "stays"), [(2.9, False), (3.1, True)])
+@pytest.mark.parametrize(("last", "piled"), [(1.4, False), (1.6, True)])
+def test_stray_rows_go_unless_they_are_significant_alone(beside: float, stays: bool, last: float, piled: bool) -> None:
+    """Three standard deviations where nothing else is, one and a half at a declared end; the rest has their rows."""
+    counts = np.array([0.0, 300.0, 200.0, beside, last])
+    levels = [LevelCounts(np.zeros(5 * FAN_OUT), 7.0), LevelCounts(7 * counts, 7.0)]
+    runs = value_of(lambda: without_stray(Runs(np.arange(5) * FAN_OUT, 7 * counts, 7 * counts), levels, (1, 3)))
+    kept = np.array([False, True, True, stays, piled])
+    np.testing.assert_array_equal(runs.counts > 0, kept)
+    assert runs.counts.sum() == pytest.approx(7 * counts.sum())
+    assert runs.counts[1] / runs.counts[2] == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("seed", range(4))
