@@ -5,7 +5,8 @@ normal values the five largest reach over a sixth of the range. So the persons b
 cell. How far it goes says a generalised Pareto tail (Pickands 1975) with the first two L-moments of excesses (Hosking &
 Wallis 1987): of four blocks of values that k persons have each, where what fewer than k persons have or exceed counts
 as what the k-th has. So a tail depends on no single person more than the end before it does. It ends at a coarse grid
-point, and there is none beyond a wide gap.
+point. There is none beyond a wide gap, nor where values do not get rarer towards the end: numbers like days of a month
+come to an end, and beyond it there is no such number.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ BLOCKS = 4  # of values, each of k persons, say how far the outermost reaches
 TRUSTED = 20.0  # rows that say as much of a shape as knowing that most tails are nearly exponential
 SHAPES = (-1.0, 0.8)  # uniform, and with hardly a mean
 FARTHER = 2.0  # times as far as values that count as the k-th say; farther out, rows of two tails cost correlation
+ENDS = -0.4  # shapes below it come to an end: 0 of an exponential law, -1 of an even one
+OUTER, LEAST, MOST = 1 / 4, 8, 40  # share of the rows that say so; at least, at most, in rows of a tail
 COARSE = 0.15  # of the way, that the grid point may be off
 
 
@@ -47,17 +50,24 @@ def largest_expected(excess: np.ndarray, rows: np.ndarray) -> float | None:
     Args:
         excess: above 0, ascending, (M,). rows: that have each, (M,).
     """
-    n = float(rows.sum())
-    before = np.cumsum(rows) - rows
-    mean = float(excess @ rows) / n
-    second = 2 * float((excess * rows) @ (before + (rows - 1) / 2)) / (n * (n - 1)) - mean if n > 1 else 0.0
-    if not 0 < second < np.inf:
+    fitted = mean_and_shape(excess, rows)
+    if fitted is None:
         return None
-    shape = 2 - mean / second
+    mean, shape = fitted
+    n = float(rows.sum())
     shape = min(max(shape if shape < 0 else shape * n / (n + TRUSTED), SHAPES[0]), SHAPES[1])
     times = n / math.log(2)
     grown = math.log(times) if abs(shape) < 1e-9 else (times**shape - 1) / shape
     return mean * (1 - shape) * grown
+
+
+def mean_and_shape(excess: np.ndarray, rows: np.ndarray) -> tuple[float, float] | None:
+    """Mean of excesses and the shape of their Pareto tail; None where they have no spread. See `largest_expected`."""
+    n = float(rows.sum())
+    before = np.cumsum(rows) - rows
+    mean = float(excess @ rows) / n
+    second = 2 * float((excess * rows) @ (before + (rows - 1) / 2)) / (n * (n - 1)) - mean if n > 1 else 0.0
+    return (mean, 2 - mean / second) if 0 < second < np.inf else None
 
 
 def range_of_end(end: float, places: np.ndarray, rows: np.ndarray, most: float) -> tuple[float, float] | None:
@@ -78,6 +88,18 @@ def farthest(end: float) -> float:
     size = math.log10(abs(end))
     power = math.floor(size + 1e-9) + 1 if end > 0 else math.ceil(size - 1e-9) - 1
     return math.copysign(10.0 ** min(power, 308), end)
+
+
+def comes_to_an_end(places: np.ndarray, rows: np.ndarray, beyond: float) -> bool:
+    """Whether values are as frequent near the end as before it, as days of a month are.
+
+    Args:
+        places: ascending, up to the end, (M,). rows: of each, (M,). beyond: rows of a tail.
+    """
+    outer = min(max(OUTER * float(rows.sum()), LEAST * beyond), MOST * beyond)
+    first = max(int(np.searchsorted(-np.cumsum(rows[::-1])[::-1], -outer, side="right")) - 1, 1)
+    fitted = mean_and_shape(places[first:] - places[first - 1], rows[first:])
+    return fitted is not None and fitted[1] < ENDS
 
 
 def _mirrored(cells: list[Cell]) -> list[Cell]:
@@ -112,12 +134,14 @@ def _with_tail(
     top = len(values.counts) - 1
     while not are_enough(top, len(values.counts)):
         top -= 1
-    places = place_of(values, values.low[block - 1 :] / 2 + values.high[block - 1 :] / 2)
-    places = np.minimum(places, places[top - block + 1])  # what fewer than k persons exceed counts as the k-th has
+    places = place_of(values, values.low[start:] / 2 + values.high[start:] / 2)
+    places = np.minimum(places, places[top - start])  # what fewer than k persons exceed counts as the k-th has
+    if comes_to_an_end(places, values.counts[start:], rows):
+        return cells
     end, far, most = place_of(values, np.array([last.high, farthest(last.high), most])).tolist()
     half = 0.5 if values.unit > 0 else 0.0
     end += half if last.low == last.high else 0.0
-    found = range_of_end(end, places, values.counts[block:], min(far, most) + half)
+    found = range_of_end(end, places[block - 1 - start :], values.counts[block:], min(far, most) + half)
     new = end if found is None else coarsest_between(*found)
     new = float(np.floor(new)) if half else new
     if new < end + 2 * half or new <= end:

@@ -80,12 +80,11 @@ def test_dtype_and_python_types_come_back(both: tuple[pd.DataFrame, pd.DataFrame
 
 @pytest.mark.parametrize("name", [n for n in COLUMNS if "number" not in n and "bool" not in n])
 def test_values_lie_among_the_real_ones(both: tuple[pd.DataFrame, pd.DataFrame], name: str) -> None:
-    """At most 100 distinct values, each in 5 rows or merged into its neighbours: numbers may have a short tail."""
+    """At most 100 distinct values, each in 5 rows or merged into its neighbours: the range is the real one."""
     real, synthetic = both[0][name].dropna(), both[1][name].dropna()
-    if pd.api.types.is_numeric_dtype(real):
-        assert float(real.min()) - 2 <= float(synthetic.min()) and float(synthetic.max()) <= float(real.max()) + 2
-    elif pd.api.types.is_datetime64_any_dtype(real):
-        assert real.min() <= synthetic.min() and synthetic.max() <= real.max()
+    if pd.api.types.is_numeric_dtype(real) or pd.api.types.is_datetime64_any_dtype(real):
+        assert real.min() <= synthetic.min()
+        assert synthetic.max() <= real.max()
     else:
         assert len(set(synthetic) - set(real)) <= len(set(real)) * 0.2
 
