@@ -196,7 +196,7 @@ def with_ends(runs: Runs, n_leaves: int) -> Runs:
     if n_leaves > LOOSE * stretch and not is_short:
         return runs
     for end, of_end in ((n_leaves - 1, len(first)), (1, 1)):  # the other leaves of an outermost run keep its rows
-        if end > 0 and end not in first:
+        if 0 < end < n_leaves and end not in first:
             first, counts = np.insert(first, of_end, end), np.insert(counts, of_end if end > 1 else 0, 0.0)
     counts = counts.astype(float)
     least = END_ROWS if is_short else LONG_END_ROWS

@@ -143,6 +143,11 @@ def test_the_ends_of_a_short_range_keep_five_rows(counts: list[float], expected:
     assert runs.counts.tolist() == counts and found.first.tolist() == [0, 1, 2]
 
 
+def test_a_range_of_one_value_has_one_end() -> None:
+    found = value_of(lambda: with_ends(Runs(np.zeros(1, int), np.array([7.0]), np.array([7.0])), 1))
+    assert (found.first.tolist(), found.counts.tolist()) == ([0], [7.0])
+
+
 @pytest.mark.parametrize(
     ("first", "counts", "found", "rows"),
     [
