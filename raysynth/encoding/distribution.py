@@ -3,8 +3,8 @@
 A released distribution may name every single value. Here no value of fewer than `rare_threshold` persons survives (of
 rows, where persons are not known): values that many share stay atoms, the others are pooled into cells of at least
 `rare_threshold` persons whose ends lie on a fixed grid (see `shared_cells.py`), and inside a cell the density is
-uniform. The k smallest and k largest count as lying in the outermost cell left, or in a fitted tail (`tails.py`).
-What was released with noise, or is not protected, is pooled by mass; its wide gaps (`pooled_cells.py`) lie in no cell.
+uniform. The k smallest and k largest count as lying in the outermost cell that is left. What was released with noise,
+or is not protected, is pooled by mass, and a wide gap between its values (`pooled_cells.py`) belongs to no cell.
 
 Where marginals are to be parametric the smooth part is replaced by the best of some families, fitted to quantiles of
 the protected distribution, never to rows. Heaped values stay atoms. The choice is by the smallest Kolmogorov-Smirnov
@@ -19,9 +19,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from raysynth.encoding.cells import Values
 from raysynth.encoding.pooled_cells import Grid, pooled, tolerance
-from raysynth.encoding.shared_cells import shared_cells
+from raysynth.encoding.shared_cells import Values, shared_cells
 from raysynth.statistics.released import NumericDistribution
 
 ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as itself (heaping)
@@ -197,12 +196,7 @@ def _unit(decimals: int | None) -> float:
     return 0.0 if decimals is None else 10.0**-decimals
 
 
-def smooth(
-    distribution: NumericDistribution,
-    rare_threshold: int,
-    size: CellSize = "least",
-    reach: tuple[float, float] | None = None,
-) -> SmoothDistribution:
+def smooth(distribution: NumericDistribution, rare_threshold: int, size: CellSize = "least") -> SmoothDistribution:
     """The protected form of a released distribution; see the module for what survives.
 
     Args:
@@ -211,7 +205,6 @@ def smooth(
             of trees hold; 'coarse', no smaller a share than a middle rank's standard error, 1 / (2 sqrt(n)) of n
             independent rows. Values that are drawn from cells of m rows are a real row's 1 / m more often than
             another's, and so small a share tells of the sample alone.
-        reach: what protected values stay between where they reach beyond the cells (`tails.py`); None: nowhere.
     """
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
@@ -221,7 +214,7 @@ def smooth(
     sizes = _rows_of_cells(distribution, rare_threshold, size)
     grid = Grid(unit, offset)
     if rare_threshold > 1:
-        low, high, counts = _protected(distribution, rare_threshold, grid, *sizes, reach)
+        low, high, counts = _protected(distribution, rare_threshold, grid, *sizes)
     else:
         low, high, counts = pooled(distribution, grid, *sizes)
     result = SmoothDistribution(
@@ -240,17 +233,12 @@ def smooth(
 
 
 def _protected(
-    distribution: NumericDistribution,
-    rare_threshold: int,
-    grid: Grid,
-    atom_rows: float,
-    rows_per_cell: float,
-    reach: tuple[float, float] | None,
+    distribution: NumericDistribution, rare_threshold: int, grid: Grid, atom_rows: float, rows_per_cell: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells (low, high, rows) that enough persons share."""
     holders = _Rows.of(distribution, rare_threshold) if distribution.sharers is None else distribution.sharers
     values = Values(distribution.low, distribution.high, distribution.counts, grid.unit, grid.offset)
-    cells = shared_cells(values, holders, atom_rows, rows_per_cell, float(rare_threshold), reach)
+    cells = shared_cells(values, holders, atom_rows, rows_per_cell, float(rare_threshold))
     low, high, rows = (np.array([getattr(c, name) for c in cells]) for name in ("low", "high", "rows"))
     return low, high, rows
 

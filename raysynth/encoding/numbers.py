@@ -306,7 +306,7 @@ def protected_fields(
 ) -> dict[str, Any]:
     """The fields of `NumericEncoder` of a column, its cells of a size as `smooth` has it."""
     placed, line = on_line(_of_type(released, column.arrow_type))
-    distribution = smooth(placed, rare_threshold, size, _reach(column) if line is None else None)
+    distribution = smooth(placed, rare_threshold, size)
     if line is not None:
         low, high, line = through_cells(distribution.low, distribution.high, line)
         distribution = ends_on_grid(replace(distribution, low=low, high=high))
@@ -318,21 +318,6 @@ def protected_fields(
         "line": line,
         "noised": released.noised,
     }
-
-
-def _reach(column: ColumnSchema) -> tuple[float, float] | None:
-    """What values may reach beyond those that enough persons share: bounds, and what the type holds; times do not."""
-    if not column.kind.is_number:
-        return None
-    low, high = (-np.inf, np.inf) if column.bounds is None else column.bounds
-    dtype = column.arrow_type
-    if pa.types.is_integer(dtype):
-        info = np.iinfo(dtype.to_pandas_dtype())
-        low, high = max(low, float(info.min)), min(high, float(info.max))
-    if pa.types.is_decimal(dtype):
-        most = 10.0 ** (dtype.precision - dtype.scale) - 10.0**-dtype.scale
-        low, high = max(low, -most), min(high, most)
-    return float(low), float(high)
 
 
 def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:

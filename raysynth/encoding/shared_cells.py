@@ -7,32 +7,58 @@ nobody. An empty half is left out, and so is a half of fewer than k persons wher
 rows: their rows count in the other half. Of other halves of fewer than k persons the rows join the nearest cell of the
 other half, which reaches over both. So an end says where k persons are, or nobody is, never where one person is.
 
-The persons of the smallest and of the largest values, k of each, count as lying in the outermost cells, or in one of
-their own beyond these (`tails.py`).
+The persons of the smallest and of the largest values, k of each, count as lying in the outermost cells.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from raysynth.encoding.cells import Cell, Holders, Values, coarsest_between, place_of, value_at
 from raysynth.encoding.pooled_cells import wide_gaps, without_lone_cuts
-from raysynth.encoding.tails import with_tails
 
 _DEPTH = 80  # halvings at most
 _FEW = 1 / 32  # a half of fewer than k persons and of at most this share of the rows is left out
 
 
+class Holders(Protocol):
+    """Who has a row in some of the cells."""
+
+    def are_enough(self, first: int, after: int) -> bool:
+        """Whether at least k persons have a row in the cells first .. after - 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """Ordered cells with rows (each (M,)), the unit of the values (0: none) and the offset of the grid."""
+
+    low: np.ndarray
+    high: np.ndarray
+    counts: np.ndarray
+    unit: float
+    offset: float
+
+    def part(self, first: int, after: int) -> Values:
+        """The cells first .. after - 1."""
+        own = slice(first, after)
+        return Values(self.low[own], self.high[own], self.counts[own], self.unit, self.offset)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An interval, or an atom where low == high, with its rows."""
+
+    low: float
+    high: float
+    rows: float
+
+
 def shared_cells(
-    values: Values,
-    holders: Holders,
-    atom_rows: float,
-    rows_per_cell: float,
-    rare_rows: float,
-    reach: tuple[float, float] | None = None,
+    values: Values, holders: Holders, atom_rows: float, rows_per_cell: float, rare_rows: float
 ) -> list[Cell]:
     """The cells of a column in ascending order, disjoint; their rows are all rows.
 
@@ -44,7 +70,6 @@ def shared_cells(
         atom_rows: a value of so many rows, that enough persons have, is an atom.
         rows_per_cell: a cell of fewer than twice as many rows is not halved.
         rare_rows: rows that a group needs to be one.
-        reach: what tails beyond the outermost cells stay between; None: there are no tails.
     """
     heavy = (values.low == values.high) & (values.counts >= atom_rows)
     gap = values.low[1:] - values.high[:-1]
@@ -68,10 +93,7 @@ def shared_cells(
         else:
             thin.append((float(group.low[0] / 2 + group.high[-1] / 2), float(group.counts.sum())))
     cells, missed = _that_keep_enough(cells, lone, values, holders)
-    if not cells:
-        return [_one_cell(values)]
-    cells = _with_rows(cells, [*thin, *missed])
-    return cells if reach is None else with_tails(cells, values, holders, (ends[1], ends[-2]), reach)
+    return _with_rows(cells, [*thin, *missed]) if cells else [_one_cell(values)]
 
 
 def _that_keep_enough(
@@ -99,8 +121,8 @@ def _that_keep_enough(
 
 def _wall(values: Values, at: int) -> float:
     """What no cell crosses between the values before `at` and those from there on: the coarsest grid point there."""
-    places = place_of(values, np.array([values.high[at - 1], values.low[at]]))
-    return value_at(values, coarsest_between(float(places[0]), float(places[1])))
+    places = _place(values, np.array([values.high[at - 1], values.low[at]]))
+    return _value(values, _coarsest_between(float(places[0]), float(places[1])))
 
 
 @dataclass(frozen=True)
@@ -156,7 +178,7 @@ def coarse_quantiles(sorted_N: np.ndarray, levels_L: np.ndarray, k: int) -> np.n
     """
     at = np.rint(levels_L * (len(sorted_N) - 1)).astype(np.int64)
     low, high = sorted_N[np.maximum(at - k, 0)], sorted_N[np.minimum(at + k, len(sorted_N) - 1)]
-    return np.array([coarsest_between(float(a), float(b)) for a, b in zip(low, high, strict=True)])
+    return np.array([_coarsest_between(float(a), float(b)) for a, b in zip(low, high, strict=True)])
 
 
 def _without_extremes(values: Values, holders: Holders) -> tuple[int, int]:
@@ -181,12 +203,25 @@ def _outer_ends(values: Values, first: int, after: int) -> tuple[float, float]:
     """
     low, high = float(values.low[0]) - values.unit / 2, float(values.high[-1]) + values.unit / 2
     if first > 0:
-        beyond, inner = place_of(values, np.array([values.high[first - 1], values.low[first]]))
-        low = value_at(values, coarsest_between(float(beyond), float(inner)))
+        beyond, inner = _place(values, np.array([values.high[first - 1], values.low[first]]))
+        low = _value(values, _coarsest_between(float(beyond), float(inner)))
     if after < len(values.counts):
-        inner, beyond = place_of(values, np.array([values.high[after - 1], values.low[after]]))
-        high = value_at(values, coarsest_between(float(inner), float(beyond)))
+        inner, beyond = _place(values, np.array([values.high[after - 1], values.low[after]]))
+        high = _value(values, _coarsest_between(float(inner), float(beyond)))
     return low, high
+
+
+def _coarsest_between(low: float, high: float) -> float:
+    """The multiple of the largest power of two in [low, high], or the middle where floats have none."""
+    if low <= 0 <= high:
+        return 0.0
+    size = 2.0 ** np.ceil(np.log2(max(abs(low), abs(high))))
+    for _ in range(_DEPTH):
+        point = np.ceil(low / size) * size
+        if point <= high:
+            return float(point)
+        size /= 2
+    return low / 2 + high / 2
 
 
 @dataclass(frozen=True)
@@ -212,7 +247,7 @@ class _Halving:
 
     def cells(self, first: int, after: int, left: float, right: float) -> list[Cell]:
         """The cells of a run, ascending, none of which reaches beyond `left` or `right`."""
-        middle = place_of(self.values, self.values.low[first:after] / 2 + self.values.high[first:after] / 2)
+        middle = _place(self.values, self.values.low[first:after] / 2 + self.values.high[first:after] / 2)
         reach = 2.0 ** np.ceil(np.log2(max(abs(middle[0]), abs(middle[-1]), 2.0**-1020)) + 1e-9)
         low, high = (0.0 if middle[0] >= 0 else -reach), (0.0 if middle[-1] < 0 else reach)
         leaves: list[Cell] = []
@@ -259,7 +294,7 @@ class _Halving:
         half = low / 2 + high / 2
         if high - low <= 1 if self.values.unit > 0 else not low < half < high:
             return True
-        ends = place_of(self.values, np.array([lowest, highest]))
+        ends = _place(self.values, np.array([lowest, highest]))
         in_both = bool(ends[0] < half <= ends[1])
         return in_both and (b - a == 1 or self._rows(a, b) < 2 * self.rows_per_cell)
 
@@ -267,7 +302,7 @@ class _Halving:
         rows = self._rows(a, b) + more
         if b - a == 1 and self.values.low[a] == self.values.high[a]:  # one value, which enough persons share
             return Cell(float(self.values.low[a]), float(self.values.low[a]), rows)
-        return Cell(max(value_at(self.values, low), left), min(value_at(self.values, high), right), rows)
+        return Cell(max(_value(self.values, low), left), min(_value(self.values, high), right), rows)
 
     def _rows(self, a: int, b: int) -> float:
         return float(self.cumulative[b] - self.cumulative[a])
@@ -279,7 +314,7 @@ def _one_cell(values: Values) -> Cell:
     The grid's step is a power of two of at most an eighth of the range (or a sixteenth of the value, where there is one
     only); the cell goes from the second of its points inside the range to the last but one.
     """
-    places = place_of(values, np.array([values.low[0], values.high[-1]]))
+    places = _place(values, np.array([values.low[0], values.high[-1]]))
     low, high = float(places[0]), float(places[1])
     step = 2.0 ** np.floor(np.log2(max((high - low) / 8 if low < high else abs(low) / 16, 2.0**-1020)))
     step = max(step, 1.0) if values.unit > 0 else step
@@ -287,7 +322,17 @@ def _one_cell(values: Values) -> Cell:
     if start >= end:
         start = np.floor((low / 2 + high / 2) / step) * step
         end = start + step
-    return Cell(value_at(values, start), value_at(values, end), float(values.counts.sum()))
+    return Cell(_value(values, start), _value(values, end), float(values.counts.sum()))
+
+
+def _place(values: Values, x: np.ndarray) -> np.ndarray:
+    """Where values lie on the line that is halved: its whole numbers lie between them, half a unit away."""
+    return x if values.unit == 0 else (x - values.offset) / values.unit + 0.5
+
+
+def _value(values: Values, place: float) -> float:
+    """The inverse of `_place`."""
+    return float(place if values.unit == 0 else values.offset + (place - 0.5) * values.unit)
 
 
 def _with_rows(cells: list[Cell], places: list[tuple[float, float]]) -> list[Cell]:

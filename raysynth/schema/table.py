@@ -28,8 +28,8 @@ class TableSchema:
         columns: one `ColumnSchema` for each column, in the order of the output. A schema for a fit without a budget may
             leave columns out: these are inferred.
         constraints: `raysynth.constraints.Constraint` values; each must hold in every sampled row.
-        rare_threshold: categories in fewer rows than this are never sampled, and this many of the smallest and of the
-            largest numbers are cut off, a fitted tail in their place (default 5; 1 switches the protection off).
+        rare_threshold: categories in fewer rows than this are never sampled, nor are this many of the smallest and of
+            the largest numbers (default 5; 1 switches the protection off).
         max_categories: most categories of a column with a code of their own; the rest shares one (default 1,000).
         entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
             persons, and the column is made anew. None: found by `fit`, where a column looks like it.

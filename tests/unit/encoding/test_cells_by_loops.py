@@ -203,7 +203,7 @@ def coarsest(low: float, high: float) -> float:
     ],
 )
 def test_the_coarsest_point_between_two_numbers(low: float, high: float) -> None:
-    assert value_of(lambda: shared.coarsest_between(low, high)) == coarsest(low, high)
+    assert value_of(lambda: shared._coarsest_between(low, high)) == coarsest(low, high)
     x = np.sort(np.random.default_rng(0).normal(0, 40, 60))
     found = value_of(lambda: coarse_quantiles(x, np.array([0.0, 0.3, 1.0]), 4))
     assert found.tolist() == [coarsest(x[max(i - 4, 0)], x[min(i + 4, 59)]) for i in (0, 18, 59)]

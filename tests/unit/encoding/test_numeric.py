@@ -53,8 +53,6 @@ TYPES: dict[str, pa.Array] = {
     "duration[ns]": pa.array(RNG.integers(0, 10**15, N)).cast(pa.duration("ns")),
 }  # fmt: skip
 
-TAILED = ("float64", "huge float64", "tiny float64", "decimal128(9, 2)")  # every value is of one row
-
 
 def column(array: pa.Array, **more: Any) -> ColumnSchema:
     kind = Kind.CONTINUOUS
@@ -106,9 +104,8 @@ def test_decoded_values_have_type_range_and_grid_of_the_real_ones(name: str) -> 
         codes, values = encoder.encode(real)
         decoded = encoder.decode(codes, values, np.random.default_rng(1))
         assert decoded.type == real.type
-        low, high, least, most = (f(x.to_pylist()) for x in (real, decoded) for f in (min, max))
-        beyond = (high - low) / 10 if name in TAILED else (high - low) * 0
-        assert low - beyond <= least and most <= high + beyond
+        assert min(real.to_pylist()) <= min(decoded.to_pylist())
+        assert max(decoded.to_pylist()) <= max(real.to_pylist())
     if name == "steps of 250":
         assert (whole(decoded) % 250 == 17).all()
     if name in ("days in us", "before 1970"):

@@ -17,9 +17,7 @@ from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution
 
 
-def of_persons(
-    x: np.ndarray, person: np.ndarray, k: int, dtype: pa.DataType, reach: tuple[float, float] | None = None
-) -> SmoothDistribution:
+def of_persons(x: np.ndarray, person: np.ndarray, k: int, dtype: pa.DataType) -> SmoothDistribution:
     from dataclasses import replace
 
     array = pa.array(x, dtype)
@@ -27,7 +25,7 @@ def of_persons(
     summary.update(array)
     found = summary.distribution()
     cells = NumberCells(found.low).index(array)
-    return smooth(replace(found, sharers=Sharers(k).with_rows(cells, person.astype(np.uint64))), k, reach=reach)
+    return smooth(replace(found, sharers=Sharers(k).with_rows(cells, person.astype(np.uint64))), k)
 
 
 def few_have(x: np.ndarray, person: np.ndarray, value: float, k: int) -> bool:
@@ -44,8 +42,7 @@ def test_no_end_is_a_value_of_few_persons_and_each_cell_is_shared(seed: int, k: 
     x = rng.lognormal(8, 1, len(person)) * rng.choice([-1, 1], len(person), p=[0.1, 0.9])
     x = np.repeat(x[::each], each) if kind == "constant in persons" else x
     x = x.round(2) if kind in ("cents", "constant in persons") else x.round() if kind == "whole" else x
-    dtype, reach = pa.int64() if kind == "whole" else pa.float64(), (-np.inf, np.inf) if seed % 2 else None
-    made = of_persons(x, person, k, dtype, reach)
+    made = of_persons(x, person, k, pa.int64() if kind == "whole" else pa.float64())
     for end in {*made.low, *made.high}:
         assert not np.any(x == end) or not few_have(x, person, end, k)
     assert (made.low <= made.high).all() and (made.high[:-1] <= made.low[1:]).all()
@@ -54,7 +51,7 @@ def test_no_end_is_a_value_of_few_persons_and_each_cell_is_shared(seed: int, k: 
         cell = made.cell_of(x)
         persons = [len(set(person[cell == c].tolist())) for c in range(len(made.low))]
         assert min(persons) >= k
-        assert reach is not None or (made.low[0] >= x.min() and made.high[-1] <= x.max())
+        assert made.low[0] >= x.min() and made.high[-1] <= x.max()
 
 
 def test_many_persons_keep_the_form_of_the_distribution() -> None:

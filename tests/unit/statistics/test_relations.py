@@ -108,8 +108,7 @@ def test_rules_auto_keeps_them_in_every_row(method: type, capsys: pytest.Capture
     assert np.allclose(parts[parts.notna()], made["all costs"][parts.notna()], atol=1e-9)
     assert made["all costs"].dropna().map(lambda v: len(str(v).split(".")[1]) <= 2).all()
     assert (made.low <= made.high).all()
-    assert made.paid.between(data.paid.min(), data.paid.max()).all()
-    assert made.high.max() <= data.high.max() + np.ptp(data.high) / 10  # a tail is no longer than that
+    assert made.paid.between(data.paid.min(), data.paid.max()).all() and made.high.max() <= data.high.max()
     assert not len(
         made[["area", "region", "code"]]
         .drop_duplicates()
