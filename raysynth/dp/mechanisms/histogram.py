@@ -17,10 +17,7 @@ FAN_OUT = 16
 WIDEST = 128
 SIGNIFICANT = 3.0  # standard deviations of a chi-square above its mean at which a node's shape is seen in its children
 STRAY, PILED = 3.0, 1.5  # standard deviations of rows that stand alone, and of those at a declared end
-END_ROWS, LONG_END_ROWS = (
-    5.0,
-    2.0,
-)  # of the ends of a declared range of few and of many values, if the noise shows fewer
+END_ROWS, LONG_END_ROWS = 5.0, 2.0  # of the ends of declared ranges of few and of many values, if noise shows fewer
 LOOSE = 10.0  # times as wide as where rows are: declared ends that nobody need have
 
 
