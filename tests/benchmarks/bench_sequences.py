@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="file for the model; where it exists, it is scored")
     parser.add_argument("--no-table", action="store_true", help="leave the long table out")
     parser.add_argument("--strict", action="store_true", help="judge by sequences that nobody learned from")
+    parser.add_argument("--table", choices=["stocks", "bikes"], help="with --strict: this one alone")
     parser.add_argument("--rows", type=int, help="fit a made-up long table of so many rows, and nothing else")
     parser.add_argument("--folder", help=argparse.SUPPRESS)  # of such a table, in the process that is watched
     options = parser.parse_args()
@@ -78,6 +79,8 @@ def main() -> None:
         print(f"-- {method}", flush=True)
         if options.strict:
             for name, (learned, judged) in unseen(prices, Path(options.data)).items():
+                if options.table not in (None, name):
+                    continue
                 figures = strict(learned, judged, method, options)
                 print(json.dumps({"bench": "strict", "method": method, "table": name, **figures}), flush=True)
             continue
