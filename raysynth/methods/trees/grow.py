@@ -37,12 +37,14 @@ class GrowthRule:
         leaf_rows: least rows of a leaf, counted over all rows.
         bag_share: share of the rows that the splits of one tree are found from, below 1.
         tried: trees by which forms of growth are compared.
+        leaf_persons: least persons behind a node that is drawn from, where they have several rows; 0: `leaf_rows`.
     """
 
     n_trees: int
     leaf_rows: int
     bag_share: float
     tried: int = TRIED
+    leaf_persons: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ColumnData:
         targets_NK: numbers whose variance splits lower; of classes a column of 0 and 1 for each.
         own_N: codes of the column. cardinality: R.
         n_columns: how many of the inputs are columns.
-        persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
+        persons: where they have several rows: a leaf is drawn from where enough of them stand behind it.
         ranks: what `own_N` say of ranks, where there are two ways to code the column.
         residual: whether `own_N` are codes of residuals, which are drawn from leaves alone.
     """
@@ -127,6 +129,7 @@ class _Growth:
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
         data, persons, x_FN = self.data, self.data.persons, self.inputs.x_FN
+        least = self.rule.leaf_persons or self.rule.leaf_rows
         for bag, seed in bags:
             nodes = Nodes(*self.inputs.splits(bag, data.targets_NK, self.bag_rows, seed))
             nodes, at_N = nodes.without_small(x_FN, self.rule.leaf_rows)
@@ -141,7 +144,7 @@ class _Growth:
                 others, _, order = _filled(nodes, data.own_N[bag], at_N[bag])
                 self.judge.add(others, leaf_N, bag[order], bag, holds_judged=False)
             self.trees.append(tree)
-            self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
+            self.few.append(None if persons is None else persons.too_few(tree, order_N, least))
         self.chosen = self.judge.best() if not data.residual else Chosen(0.0, 1.0, np.zeros(0))
         return self
 

@@ -80,7 +80,8 @@ class SequentialTrees(Synthesizer):
     leaf_rows: Annotated[
         int,
         Parameter(
-            "least rows of a leaf, where values are few up to 16 times so many; at least 2 x `rare_threshold` count",
+            "least rows of a leaf, of half as many persons where these have several; where values are few up to 16 "
+            "times so many; at least 2 x `rare_threshold` count",
             at_least=1,
             tried=(5, 10, 20, 40),
         ),
@@ -141,7 +142,8 @@ class SequentialTrees(Synthesizer):
         prepared, encoder, grouping = group_values(prepared, self.verbose, FEWEST_ROWS, n_groups)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         rare = prepared.schema.rare_threshold
-        rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
+        leaf_rows, leaf_persons = max(self.leaf_rows, 2 * rare), max(self.leaf_rows // 2, 2 * rare, 1)
+        rule = GrowthRule(self.n_trees, leaf_rows, self.bag_share, leaf_persons=leaf_persons)
         names = tuple(prepared.encoder.names)
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)

@@ -82,10 +82,10 @@ def test_a_person_in_two_chunks_is_one_person() -> None:
 
 @pytest.mark.statistical
 def test_what_varies_follows_its_person(model: Synthesizer) -> None:
-    """Means of what is paid by town within 3 of the real ones, shares of towns within .12; each differs by as much less
-    than once in 10,000 seeds (about 1,500 made persons, 300 real ones)."""
+    """Means of what is paid by town within 4 of the real ones (one has 21 persons), shares of towns within .12; each
+    differs by as much less than once in 10,000 seeds (about 1,500 made persons, 300 real ones)."""
     rows, real = model.sample(10_000, seed=3), table_of_persons()
-    assert (rows.groupby("town")["paid"].mean() - real.groupby("town")["paid"].mean()).abs().max() < 3
+    assert (rows.groupby("town")["paid"].mean() - real.groupby("town")["paid"].mean()).abs().max() < 4
     shares = [t["town"].value_counts(normalize=True) for t in (rows, real)]
     assert (shares[0] - shares[1]).abs().max() < 0.12
 
