@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pyarrow as pa
 
+from raysynth.errors import ParameterError
 from raysynth.kinds.arrow_text import plain
 from raysynth.running.local import cpu_count
 from raysynth.running.plain_lines import is_quiet
@@ -36,11 +38,14 @@ def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int)
 
     Raises:
         ConditionError, ConstraintError: see `make_chunk`.
+        ParameterError: the rows would take more than the memory of this machine.
     """
     if not is_quiet():
         for line in rule_effects(model):
             print(line)
     chunks = range(max(1, chunk_count(sum(s.n for s in segments))))
+    if len(chunks) > _MEASURED:
+        _require_memory(make_chunk(model, segments, seed, 0).nbytes * len(chunks))
     with one_torch_thread(), progress("sampling", len(chunks)) as advance:
         if len(chunks) == 1:
             return make_chunk(model, segments, seed, 0)
@@ -55,6 +60,15 @@ def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int)
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _require_memory(wanted: int) -> None:
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if wanted > there:
+        raise ParameterError(
+            f"the rows would take about {wanted / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB; "
+            "write them to a folder by `sample_to`, or ask for fewer"
+        )
 
 
 def worker_threads() -> int:
@@ -80,6 +94,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 THREADS_PAY = 50_000  # rows
+_MEASURED = 100  # chunks: so many may need more memory than there is
 _EXACT = 2.0**53  # whole numbers up to here are exact as floats
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 _NULLABLE_NAMES = (*_WHOLE, "Float32", "Float64", "boolean")

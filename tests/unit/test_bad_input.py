@@ -251,6 +251,12 @@ def test_number_of_rows_that_is_none(model: Synthesizer, n: Any) -> None:
     assert_says(error, "rows")
 
 
+def test_more_rows_than_the_memory_holds(model: Synthesizer) -> None:
+    with pytest.raises(ParameterError) as error:
+        model.sample(10**12)
+    assert_says(error, "GB of memory", "sample_to")
+
+
 @pytest.mark.parametrize("seed", [-1, 2**70, "one", 0.5])
 def test_seed_that_is_none(model: Synthesizer, seed: Any) -> None:
     with pytest.raises(ParameterError) as error:

@@ -55,6 +55,8 @@ def narrow_lines(content: bytes, encoding: str, delimiter: str, quote: str, n_co
 def rows_after(columns: Mapping[str, pa.ChunkedArray]) -> int:
     """How many rows at the end are none of the table: without a value, with a remark alone, or a line of totals.
 
+    Where a row before them has no value either, such rows are rows.
+
     A line of totals says so in a word that no row has there, or has a word where all rows have numbers, and lacks a
     value that none of them lacks.
 
@@ -65,9 +67,11 @@ def rows_after(columns: Mapping[str, pa.ChunkedArray]) -> int:
     most = min(MOST_LINES, n_rows // _SHARE)
     rows = list(zip(*(_texts(c.slice(max(n_rows - most - _ROWS_BEFORE, 0))) for c in columns.values()), strict=True))
     heads = [_Head(c.slice(0, n_rows - most)) for c in columns.values()]
-    has_remarks = len(heads) >= _FEWEST_COLUMNS and not any(_is_alone(row) for row in rows[: len(rows) - most])
+    before = rows[: len(rows) - most]
+    has_remarks = len(heads) >= _FEWEST_COLUMNS and not any(_is_alone(row) for row in before)
+    has_empty = not all(any(row) for row in before)
     found = 0
-    while found < most and _is_after(rows[-1 - found], heads, has_remarks):
+    while found < most and _is_after(rows[-1 - found], heads, has_remarks, has_empty):
         found += 1
     return found
 
@@ -108,10 +112,10 @@ class _Head:
         return pa.chunked_array(self._column.cast(pa.string()).chunks, pa.string()).unique().drop_null()
 
 
-def _is_after(row: Sequence[str | None], heads: Sequence[_Head], has_remarks: bool) -> bool:
+def _is_after(row: Sequence[str | None], heads: Sequence[_Head], has_remarks: bool, has_empty: bool) -> bool:
     given = [(text, head) for text, head in zip(row, heads, strict=True) if text is not None]
     if not given:
-        return True
+        return not has_empty
     words = [(text, head) for text, head in given if _WORD.search(text)]
     if has_remarks and _is_alone(row) and any(not head.has(text) for text, head in words):
         return True

@@ -149,12 +149,12 @@ def _matching(filesystem: pafs.FileSystem, pattern: str, path: str) -> list[pafs
 
 
 def _files_in(filesystem: pafs.FileSystem, root: str, path: str) -> list[pafs.FileInfo]:
-    """The data files of a folder, by path; hidden ones and those with a leading '_' are left out.
+    """The data files of a folder, by path; hidden ones and those with a leading '_' are left out, '_year=2020' is not.
 
     Files of another kind are passed over where some have a known ending; where none has one, all are taken.
     """
     infos = [i for i in filesystem.get_file_info(pafs.FileSelector(root, recursive=True)) if i.is_file]
-    found = [i for i in infos if not re.search(r"(?:^|/)[._]", i.path[len(root) :].strip("/"))]
+    found = [i for i in infos if not re.search(r"(?:^|/)(?:\.|_(?![^/]*=))", i.path[len(root) :].strip("/"))]
     kinds = {name: [f for f in found if f.path.lower().endswith(known.endings)] for name, known in FORMATS.items()}
     kinds["csv"] = [f for f in kinds["csv"] if not _is_remark(f.path)]
     kinds["unnamed"] = [f for f in found if "." not in os.path.basename(f.path)]

@@ -23,6 +23,7 @@ from raysynth.errors import ParameterError
 DEFAULT_EPSILON = 1.0
 DEFAULT_DELTA = 1e-5
 DELTA_EXPONENT = 1.1
+MOST_EPSILON = 10_000  # beyond it nothing is protected, and losses leave the range of floats
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PrivacyBudget:
     """An (epsilon, delta) guarantee, under the addition or removal of one unit (Dwork and Roth 2014, definition 2.4).
 
     Args:
-        epsilon: > 0.
+        epsilon: > 0, at most `MOST_EPSILON`.
         delta: in (0, 1); the chance with which the guarantee of epsilon may fail.
 
     Raises:
@@ -41,8 +42,11 @@ class PrivacyBudget:
     delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
-        if not (is_finite(self.epsilon) and self.epsilon > 0):
-            raise ParameterError(f"epsilon must be a number > 0 (1 is strict, 10 is weak); found {self.epsilon!r}")
+        if not (is_finite(self.epsilon) and 0 < self.epsilon <= MOST_EPSILON):
+            raise ParameterError(
+                f"epsilon must be a number > 0 (1 is strict, 10 is weak) and at most {MOST_EPSILON:,}, which protects "
+                f"nothing; found {self.epsilon!r}"
+            )
         if not (is_finite(self.delta) and 0 < self.delta < 1):
             raise ParameterError(f"delta must be a number between 0 and 1, such as 1e-5; found {self.delta!r}")
 

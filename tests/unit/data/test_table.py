@@ -329,6 +329,13 @@ def test_values_of_folders_are_columns(tmp_path: Path) -> None:
     assert [f.type for f in table.schema][1:] == [pa.int64(), TEXT, pa.bool_(), TEXT]
 
 
+def test_a_column_of_folders_may_begin_as_hidden_files_do(tmp_path: Path) -> None:
+    partitioned(tmp_path, _month="3")
+    partitioned(tmp_path, _temporary="", a="1")  # beside it: what a writer left behind
+    (tmp_path / "_temporary=").rename(tmp_path / "_temporary")
+    assert as_table(tmp_path).to_arrow().to_pydict() == {"a": [1, 2], "_month": [3, 3]}
+
+
 def test_folders_that_differ_or_repeat_a_column_are_named(tmp_path: Path) -> None:
     partitioned(tmp_path / "p", year="2020")
     partitioned(tmp_path / "p", month="1")

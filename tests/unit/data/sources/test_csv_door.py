@@ -265,6 +265,8 @@ def test_a_last_row_like_any_other_stays(tmp_path: Path, last: str) -> None:
 def test_rows_of_one_value_stay_where_they_are_usual(tmp_path: Path) -> None:
     text = "a,b,c\n" + "\n".join(f"k{i},,{i if i % 3 else ''}" for i in ROWS) + "\nlast one,,\n"
     assert read(tmp_path, text).n_rows == len(ROWS) + 1
+    text = "a,b\n" + "\n".join(f"{i if i % 3 else 'NA'},{i if i % 2 else ''}" for i in ROWS) + "\nNA,\n"
+    assert read(tmp_path, text).n_rows == len(ROWS) + 1  # without any value, as others before it
 
 
 def test_lines_after_the_table_stay_where_the_user_says_so(tmp_path: Path) -> None:

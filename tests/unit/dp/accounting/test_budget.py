@@ -6,7 +6,7 @@ from raysynth.dp import PrivacyBudget
 from raysynth.errors import ParameterError
 
 
-@pytest.mark.parametrize("epsilon", [0, -1.0, float("nan"), float("inf"), "1", True, None])
+@pytest.mark.parametrize("epsilon", [0, -1.0, float("nan"), float("inf"), 1e5, 1e300, "1", True, None])
 def test_an_epsilon_that_promises_nothing_is_refused(epsilon: object) -> None:
     with pytest.raises(ParameterError, match="epsilon must be a number > 0"):
         PrivacyBudget(epsilon, 1e-5)  # type: ignore[arg-type]
