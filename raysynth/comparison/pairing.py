@@ -26,7 +26,7 @@ from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.key_order import with_keys_in_order
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.released import NumericDistribution
-from raysynth.statistics.table_statistics import TableStatistics, collect
+from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 
 LABELS = ("real", "synthetic", "holdout")
 _FEWEST_PERSONS = 2
@@ -131,6 +131,7 @@ def pair_tables(
     for label, found in zip(LABELS, statistics, strict=False):
         if found.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
+        require_finite(found, f" of the {label} table")
     alone = _alone(tables[1], statistics[1], categorical_columns, continuous_columns, schema)
     tables, statistics = _dated(tables, statistics, schema, categorical_columns)
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)

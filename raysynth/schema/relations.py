@@ -23,13 +23,20 @@ _COMPARISON = re.compile(rf"\s*({_NAME})\.({_NAME})\s*(>=|<=|==|>|<)\s*({_NAME})
 _TOTAL = re.compile(rf"\s*({_NAME})\.({_NAME})\s*==?\s*(sum|count)\(\s*({_NAME})(?:\.({_NAME}))?\s*\){_BY}")
 
 
+class _Keyed:
+    def __post_init__(self) -> None:
+        for name, given in [*vars(self).items()]:
+            if name.endswith("_key"):  # a text is one column, and no tuple of its letters
+                object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+
+
 @dataclass(frozen=True)
-class Relation:
+class Relation(_Keyed):
     """A foreign key: every row of `child` names one row of `parent`, or none where the key is nullable.
 
     Args:
         parent, child: names of the tables; the same name twice is a self-reference.
-        parent_key, child_key: columns, in the same order; several are a composite key.
+        parent_key, child_key: columns, in the same order; several are a composite key. A text is one column.
         nullable: whether the child's key may be missing.
     """
 
@@ -67,7 +74,9 @@ class Relation:
         return self.child == self.parent
 
     def validate(self) -> None:
-        """Raise `SchemaError` where the keys are empty, repeat a column or differ in length."""
+        """Raise `SchemaError` where a table is no text, or the keys are empty, repeat a column or differ in length."""
+        if not (isinstance(self.parent, str) and isinstance(self.child, str)):
+            raise SchemaError(f"parent and child are names of tables; found {self.parent!r} and {self.child!r}")
         if not self.child_key or len(self.child_key) != len(self.parent_key):
             raise SchemaError(
                 f"relation {self}: a key has as many columns in '{self.child}' as in '{self.parent}', at least one; "
@@ -79,12 +88,12 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class TableKeys:
+class TableKeys(_Keyed):
     """Keys and order of one table of a database.
 
     Args:
         name: of the table.
-        primary_key: its columns; () = none.
+        primary_key: its columns; () = none, a text is one.
         order: column by which the rows of one parent are a sequence; None: they are a set.
         reference: the table is public and kept as it is (countries, airports).
     """
@@ -96,7 +105,7 @@ class TableKeys:
 
 
 @dataclass(frozen=True)
-class CrossTableRule:
+class CrossTableRule(_Keyed):
     """A rule between each row and its parent, or between each row and all of its children.
 
     Args:
@@ -104,7 +113,7 @@ class CrossTableRule:
             (the parent's value is the sum of its children's), 'count' (it is the number of its children).
         child, child_column: the child's side; the column is '' for 'count'.
         parent, parent_column: the parent's side.
-        child_key: which foreign key of the child is meant; () = the only one between both tables.
+        child_key: which foreign key of the child is meant; () = the only one between both tables, a text is one column.
     """
 
     kind: str
@@ -265,7 +274,7 @@ class DatabaseSchema:
         """The schema of `content`, as `to_dict` gives it; raises `SchemaError` for anything else."""
         if not isinstance(content, Mapping) or content.get("format_version") != FORMAT_VERSION:
             raise SchemaError(
-                f"a schema of a database is an object with format_version {FORMAT_VERSION}, tables and relations"
+                f"a database's schema is an object of format_version {FORMAT_VERSION}, tables and relations"
             )
         if unknown := set(content) - {"format_version", "tables", "relations", "rules"}:
             raise SchemaError(f"a schema of a database has no entry '{min(map(str, unknown))}'")
@@ -287,13 +296,11 @@ class DatabaseSchema:
         """Read from `path` what `save` wrote; raises `SchemaError` that names the file."""
         file = local_path(path, "relations")
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise SchemaError(f"'{file}' cannot be read as the schema of a database (JSON): {error}") from None
-        try:
-            return cls.from_dict(content)
+            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
         except SchemaError as error:
             raise SchemaError(f"'{file}': {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise SchemaError(f"'{file}' cannot be read as the schema of a database (JSON): {error}") from None
 
     def _mentioned(self) -> Iterable[tuple[str, str, Sequence[str]]]:
         """(what names them, table, columns) of everything that names columns."""
@@ -334,8 +341,7 @@ def _reached(start: str, unmet: Mapping[str, Sequence[Relation]]) -> set[str]:
     found, todo = set[str](), [start]
     while todo:
         new = {r.parent for r in unmet[todo.pop()]} - found
-        found |= new
-        todo += new
+        found, todo = found | new, [*todo, *new]
     return found
 
 
@@ -345,9 +351,9 @@ def _cycle_message(start: str, unmet: Mapping[str, Sequence[Relation]]) -> str:
     while at not in [r.child for r in walk]:
         walk.append(next(r for r in unmet[at] if not r.nullable))
         at = walk[-1].parent
-    keys = [str(r) for r in walk[[r.child for r in walk].index(at) :]]
+    keys = "; ".join(str(r) for r in walk[[r.child for r in walk].index(at) :])
     return (
-        f"the keys {'; '.join(keys)} form a cycle, and none of them may be missing: no row could be the first. Declare "
+        f"the keys {keys} form a cycle, and none of them may be missing: no row could be the first. Declare "
         "one of them nullable (add ', nullable'), or leave it out"
     )
 
@@ -357,8 +363,7 @@ def _absent(name: str, names: Iterable[str]) -> str:
 
 
 def _quoted(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return name if re.fullmatch(_NAME, name) and not name.startswith('"') else f'"{escaped}"'
+    return name if re.fullmatch(_NAME, name) and name[0] != '"' else '"' + name.replace('"', '""') + '"'
 
 
 def _spelled(table: str, key: Sequence[str]) -> str:
@@ -386,13 +391,12 @@ def _table_from(content: Any) -> TableKeys:
     if not isinstance(entry, Mapping) or (unknown := set(entry) - {f.name for f in fields(TableKeys)}):
         found = f"has no entry '{min(map(str, unknown))}'" if isinstance(entry, Mapping) else f"is no {content!r}"
         raise SchemaError(f"a table of a database {found}; it has: name, primary_key, order, reference")
-    key = entry.get("primary_key", [])
-    key = [key] if isinstance(key, str) else key
+    key = entry.get("primary_key", ())
     is_text = isinstance(entry.get("name"), str) and isinstance(entry.get("order"), (str, type(None)))
-    is_key = isinstance(key, (list, tuple)) and all(isinstance(k, str) for k in key)
+    is_key = isinstance(key, (str, list, tuple)) and all(isinstance(k, str) for k in key)
     if not (is_text and is_key and isinstance(entry.get("reference", False), bool)):
         raise SchemaError(
             f"a table of a database has a name (text), primary_key (list of names), order (a name or null) and "
             f"reference (true or false); found {dict(entry)!r}"
         )
-    return TableKeys(entry["name"], tuple(key), entry.get("order"), bool(entry.get("reference")))
+    return TableKeys(entry["name"], key, entry.get("order"), bool(entry.get("reference")))

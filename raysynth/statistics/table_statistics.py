@@ -244,13 +244,13 @@ def collect(
     return statistics
 
 
-def require_finite(statistics: TableStatistics) -> None:
-    """Raise `DataError` for a column that holds infinite numbers."""
+def require_finite(statistics: TableStatistics, place: str = "") -> None:
+    """Raise `DataError` for a column that holds infinite numbers; `place` (' of ...') says of which table."""
     for column in statistics.columns.values():
         if column.n_inf:
             raise DataError(
-                f"column '{column.name}' holds {column.n_inf:,} infinite values; replace them by a number or by NaN "
-                f"(missing), for example `df['{column.name}'].replace([np.inf, -np.inf], np.nan)`"
+                f"column '{column.name}'{place} holds {column.n_inf:,} infinite values; replace them by a number or by "
+                f"NaN (missing), for example `df['{column.name}'].replace([np.inf, -np.inf], np.nan)`"
             )
 
 

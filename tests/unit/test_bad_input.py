@@ -298,6 +298,9 @@ def test_evaluation_of_tables_that_do_not_match() -> None:
     with pytest.raises(ParameterError) as error:
         evaluate_synthetic_data(people(), people(), metrics=["beauty"])
     assert_says(error, "beauty", "statistical_similarity")
+    with pytest.raises(DataError) as error:
+        evaluate_synthetic_data(people(), people().assign(income=np.inf))
+    assert_says(error, "'income' of the synthetic table", "infinite")
 
 
 # -------------------------------------------------------------------------------------------------------- model files

@@ -29,6 +29,14 @@ def test_text_of_relations_and_back() -> None:
         assert Relation.parse(str(relation)) == relation
 
 
+def test_a_text_is_a_key_of_one_column() -> None:
+    assert Relation("patients", "visits", "id", "patient_id") == Relation.parse("visits.patient_id -> patients.id")  # type: ignore[arg-type]
+    assert TableKeys("patients", "id").primary_key == ("id",)  # type: ignore[arg-type]
+    assert CrossTableRule("count", "lines", "", "orders", "n", ["a", "b"]).child_key == ("a", "b")  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="names of tables; found"):
+        Relation("visits", ("patient_id",), "patients", ("id",)).validate()  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "text",
     ["visits -> patients", "a.b <- c.d", "a.(b,c) -> d.e", "a.(b,b) -> d.(e,f)", "", 3, "a.(" + "b" * 40 + " -> c.d"],
