@@ -273,9 +273,7 @@ class DatabaseSchema:
     def from_dict(cls, content: Any) -> DatabaseSchema:
         """The schema of `content`, as `to_dict` gives it; raises `SchemaError` for anything else."""
         if not isinstance(content, Mapping) or content.get("format_version") != FORMAT_VERSION:
-            raise SchemaError(
-                f"a database's schema is an object of format_version {FORMAT_VERSION}, tables and relations"
-            )
+            raise SchemaError(f"a schema of a database is an object with tables and format_version {FORMAT_VERSION}")
         if unknown := set(content) - {"format_version", "tables", "relations", "rules"}:
             raise SchemaError(f"a schema of a database has no entry '{min(map(str, unknown))}'")
         for entry in ("tables", "relations", "rules"):
