@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from raysynth.methods.gan.synthesizer import TabularGAN as TabularGAN
     from raysynth.methods.registry import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
+    from raysynth.methods.tree_sequences.synthesizer import TreeSequences as TreeSequences
     from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
     from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
@@ -75,6 +76,7 @@ _HOME = {
     "TabularGAN": "raysynth.methods.gan.synthesizer",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",
+    "TreeSequences": "raysynth.methods.tree_sequences.synthesizer",
     "Odometer": "raysynth.dp.accounting.odometer",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",

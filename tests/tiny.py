@@ -16,6 +16,7 @@ TINY: dict[str, dict[str, Any]] = {
     "tvae": {**VAE, "prior_components": 2},
     "dp_tvae": VAE,
     "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
+    "tree_sequences": {"n_trees": 2},
     "timegan": {"hidden_dim": 4, "noise_dim": 2},
     "autoregressive_sequences": {"units": 8, "width": 8, "hidden": 4, "layers": 1},
 }

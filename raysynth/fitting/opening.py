@@ -67,9 +67,10 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
             raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
         return None
     if not model.has_differential_privacy:
+        others = ("timegan", "autoregressive_sequences") if model.learns_sequences else ("bayesian_network", "copula")
         raise ParameterError(
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
-            "and epsilon, or take 'bayesian_network' or 'copula'"
+            f"and epsilon, or take {' or '.join(map(repr, others))}"
         )
     if model.entity is not None:
         raise ParameterError("entity is for fits without a privacy budget; under one, name the persons by privacy_unit")

@@ -43,6 +43,7 @@ METHODS: dict[str, str] = {
     "dp_tvae": "raysynth.methods.vae.synthesizer:DPTabularVAE",
     "bayesian_network": "raysynth.methods.bayesian_network.synthesizer:BayesianNetworkSynthesizer",
     "trees": "raysynth.methods.trees.synthesizer:SequentialTrees",
+    "tree_sequences": "raysynth.methods.tree_sequences.synthesizer:TreeSequences",
     "timegan": "raysynth.methods.timegan.synthesizer:TimeSeriesGAN",
     "autoregressive": "raysynth.methods.autoregressive.synthesizer:AutoregressiveSynthesizer",
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",

@@ -1,6 +1,6 @@
 """Methods for sequences on the stocks table by the protocol of the TimeGAN paper, and a long table of two entities.
 
-    python tests/benchmarks/bench_sequences.py --data ../shared/data                                     # both methods
+    python tests/benchmarks/bench_sequences.py --data ../shared/data                                     # all methods
     python tests/benchmarks/bench_sequences.py --data ../shared/data --method autoregressive_sequences
     python tests/benchmarks/bench_sequences.py --data ../shared/data --epochs 5 --scorings 1 --updates 200   # a look
     python tests/benchmarks/bench_sequences.py --rows 1000000 --epochs 1 --method autoregressive_sequences   # large
@@ -37,7 +37,7 @@ import torch
 from process_memory import watched
 from scipy.spatial.distance import cdist
 
-from raysynth import AutoregressiveSequences, TimeSeriesGAN, load_synthetic_model
+from raysynth import AutoregressiveSequences, TimeSeriesGAN, TreeSequences, load_synthetic_model
 from raysynth.evaluation.sequence_metrics import (
     autocorrelation_difference,
     cross_correlation_difference,
@@ -46,7 +46,11 @@ from raysynth.evaluation.sequence_metrics import (
 )
 
 STEPS = 24
-METHODS = {"timegan": TimeSeriesGAN, "autoregressive_sequences": AutoregressiveSequences}
+METHODS = {
+    "timegan": TimeSeriesGAN,
+    "autoregressive_sequences": AutoregressiveSequences,
+    "tree_sequences": TreeSequences,
+}
 
 
 def main() -> None:
@@ -202,7 +206,7 @@ def trained(real: np.ndarray, method: str, options: argparse.Namespace) -> tuple
 
 def unfitted(method: str, options: argparse.Namespace, **parameters: Any) -> Any:
     """A synthesizer of the method, with its own defaults where no option says otherwise."""
-    if options.epochs is not None:
+    if options.epochs is not None and method != "tree_sequences":
         parameters["epochs"] = options.epochs
     return METHODS[method](sequence_length=STEPS, seed=options.seed, verbose=False, **parameters)
 

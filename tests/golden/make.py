@@ -59,7 +59,7 @@ class Case:
     @property
     def counting(self) -> bool:
         """Whether it is no neural network: its rows are equal for good."""
-        return self.method in ("copula", "bayesian_network", "trees")
+        return self.method in ("copula", "bayesian_network", "trees", "tree_sequences")
 
     def model(self) -> Any:
         return new_synthesizer(self.method, seed=3, verbose=False, **self.parameters)
@@ -86,6 +86,7 @@ CASES: dict[str, Case] = {
     "autoregressive_sequences": Case(
         "autoregressive_sequences", {**FLAGSHIP, **FIRMS}, sequences=True, conditions=None
     ),
+    "tree_sequences": Case("tree_sequences", {"n_trees": 1, **FIRMS}, sequences=True, conditions=None),
     "private_copula": Case("copula", BUDGET),
     "private_bayesian_network": Case("bayesian_network", BUDGET),
     "private_ctgan": Case("ctgan", {**GAN, **BUDGET}),

@@ -110,13 +110,18 @@ class Changes:
             now_MV: numbers of the row, known up to v.
             rng: of the place inside the bin.
         """
-        predicted_M = _design(before_MP, now_MV) @ self.weight_VL[v]
+        predicted_M = self.predicted(v, before_MP, now_MV)
         bins_M = np.minimum(codes_M, self.n_bins - 1)
         low_M, high_M = self.edges_VB[v, bins_M], self.edges_VB[v, bins_M + 1]
         made_M = np.clip(predicted_M + low_M + rng.random(len(codes_M)) * (high_M - low_M), -1, 1)
         if before_MP.shape[1]:
             made_M = np.where(codes_M == self.n_bins, before_MP[:, v], made_M)
         return made_M
+
+    def predicted(self, v: int, before_MP: np.ndarray, now_MV: np.ndarray) -> np.ndarray:
+        """The prediction (M,) of number v; numbers of the row from it on are not looked at."""
+        predicted_M: np.ndarray = _design(before_MP, now_MV) @ self.weight_VL[v]
+        return predicted_M
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Arrays by name, for `from_arrays`."""
@@ -140,7 +145,7 @@ def _design(before_MP: np.ndarray, now_MV: np.ndarray) -> np.ndarray:
 
 
 def _same(before_MP: np.ndarray, now_MV: np.ndarray) -> np.ndarray:
-    return before_MP == now_MV if before_MP.shape[1] else np.zeros(now_MV.shape, bool)
+    return before_MP[:, : now_MV.shape[1]] == now_MV if before_MP.shape[1] else np.zeros(now_MV.shape, bool)
 
 
 def _regressed(before_MP: np.ndarray, now_MV: np.ndarray, counts_MV: np.ndarray) -> np.ndarray:

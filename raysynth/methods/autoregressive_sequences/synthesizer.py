@@ -244,7 +244,9 @@ class AutoregressiveSequences(SequenceSynthesizer):
             plan=plan,
         )
 
-    def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
+    def _sampler_of(
+        self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray], coders: Coders
+    ) -> SequenceMaker:
         from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
 
         return AutoregressiveSequenceSampler.from_state(network, arrays)

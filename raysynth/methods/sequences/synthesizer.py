@@ -76,8 +76,10 @@ class SequenceSynthesizer(SampledSequences):
         """Within a budget: `methods/sequences/private.fit_privately` with how the method trains."""
         raise NotImplementedError
 
-    def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
-        """From `sampler_.to_state()`; raises `KeyError`, `ValueError`, `TypeError` or `RuntimeError`."""
+    def _sampler_of(
+        self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray], coders: Coders
+    ) -> SequenceMaker:
+        """From `sampler_.to_state()` and encoders; raises `KeyError`, `ValueError`, `TypeError` or `RuntimeError`."""
         raise NotImplementedError
 
     def _fits_encoders(self) -> bool:
@@ -102,11 +104,12 @@ class SequenceSynthesizer(SampledSequences):
 
     def _check_together(self) -> None:
         name = type(self).__name__
-        if self.scaling_config is not None and is_private(self):
+        private = is_private(self) and self.has_differential_privacy  # others refuse a budget with their own reason
+        if self.scaling_config is not None and private:
             raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
-        if is_private(self):
+        if private:
             self.check_private()
 
     def check_private(self) -> None:
@@ -172,13 +175,13 @@ class SequenceSynthesizer(SampledSequences):
         return meta, all_arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        sampler = self._sampler_of(meta["network"], under("network.", arrays))
         schema, entities = TableSchema.from_dict(meta["entity_schema"]), None
         context = TableEncoder.from_state(schema, meta["context"], under("context.", arrays))
         if meta["entities"] is not None:
             content = ModelContent(meta["entities"], under("entities.", arrays))
             entities = self._entity_class()._from_content(content)
         static, length = tuple(meta["static_columns"]), int(meta["sequence_length"])
+        sampler = self._sampler_of(meta["network"], under("network.", arrays), Coders(begun.encoder, context, length))
         return begun.with_learned(Learned(sampler, list(meta["history"]), context, schema, entities, static, length))
 
     def _try_out(self) -> None:

@@ -142,7 +142,9 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
         return BayesianNetworkSynthesizer
 
-    def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
+    def _sampler_of(
+        self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray], coders: Coders
+    ) -> SequenceMaker:
         from raysynth.methods.timegan.sampler import SequenceSampler
 
         return SequenceSampler.from_state(network, arrays)

@@ -36,6 +36,7 @@ class ColumnView:
         run: see `Forest`; None for columns without smooth cells.
         ranks: of a number the share of the values below each code, and 1 at the end, (R,).
         middle: of a number the middle value of each code but 'missing', (R - 1,).
+        size: a further number to predict for each code, how far it is from 0, where spread depends on inputs, (R,).
     """
 
     cardinality: int
@@ -46,6 +47,7 @@ class ColumnView:
     run: np.ndarray | None
     ranks: np.ndarray | None = None
     middle: np.ndarray | None = None
+    size: np.ndarray | None = None
 
 
 def views(columns: Sequence[ColumnEncoder]) -> tuple[ColumnView, ...]:

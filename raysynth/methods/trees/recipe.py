@@ -89,7 +89,7 @@ def learn_table(
         learners |= dict.fromkeys(order[:once], partial(learn, codes_CN=codes_CP, design=of_one_each))
     corrects = is_narrow and codes_CN.shape[1] >= LEAST_ROWS
     tasks = [ColumnTask(c, inputs[c], seed + c, corrects) for c in order]
-    leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
+    leaves = {t.column: one_leaf(t.inputs, codes_CN[t.column], columns[t.column].run) for t in tasks[:given]}
     tasks = tasks[given:]
     # the last ones have most inputs: begin with them
     forests = run_tasks(lambda t: learners[t.column](t), tasks[::-1], where="local", label="growing trees")
@@ -175,12 +175,12 @@ def learn_column(
     return replace(forest, scores=scores, **grown)
 
 
-def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
-    """The shares of a column's codes, whatever the columns before it."""
+def one_leaf(inputs: tuple[int, ...], own_N: np.ndarray, run: np.ndarray | None) -> Forest:
+    """The shares of a column's codes (N,), whatever its inputs; `run` as of a `ColumnView`."""
     root, size = np.zeros(1, np.int32), np.array([len(own_N)], np.int32)
     return Forest(
-        inputs=task.inputs,
-        orders=(None,) * len(task.inputs),
+        inputs=inputs,
+        orders=(None,) * len(inputs),
         scores=(),
         roots=root,
         feature=np.full(1, -1, np.int16),
@@ -191,7 +191,7 @@ def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
         stop=size,
         codes=np.sort(own_N),
         keep=np.ones(1, np.float32),
-        run=view.run,
+        run=run,
     )
 
 
@@ -207,6 +207,8 @@ def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnVie
     spread = np.prod([p.std() for p in parts])
     if spread > 0 and np.mean((parts[0] - parts[0].mean()) * (parts[1] - parts[1].mean())) > ALIKE * spread:
         del parts[1]  # a tree takes time for each target
+    if view.size is not None:
+        parts.append(view.size[own])
     missing = own == view.cardinality - 1
     if missing.any():
         parts.append(missing.astype(float))

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth import AutoregressiveSequences, TimeSeriesGAN, generate_synthetic_data, load_synthetic_model
+from raysynth import (
+    AutoregressiveSequences,
+    TimeSeriesGAN,
+    TreeSequences,
+    generate_synthetic_data,
+    load_synthetic_model,
+)
 from raysynth.errors import (
     ConditionError,
     DataError,
@@ -44,6 +50,7 @@ class Method:
 
 METHODS = {
     "timegan": Method(TimeSeriesGAN, {"hidden_dim": 12, "epochs": 4}, (0.0, 0.6)),
+    "tree_sequences": Method(TreeSequences, {"n_trees": 2}, (0.05, 0.5)),
     "autoregressive_sequences": Method(
         AutoregressiveSequences, {"epochs": 3, "units": 16, "width": 16, "hidden": 8}, (0.05, 0.5)
     ),
@@ -167,7 +174,7 @@ def test_parts_of_other_models_do_not_load(
     content.arrays.clear()
     content.arrays.update(arrays)
     write_model(path, content)
-    with pytest.raises(ModelFileError, match="do not belong together"):
+    with pytest.raises(ModelFileError, match="do not belong together|inconsistent"):
         load_synthetic_model(path)
 
 
@@ -196,7 +203,8 @@ def test_one_long_series_is_learned_in_windows(method: Method, capsys: pytest.Ca
         method(sequence_key="sensor", time_column="day", sequence_length=500).fit(frame)
 
 
-BOTH, GAN, OWN = tuple(METHODS), ("timegan",), ("autoregressive_sequences",)
+BOTH, GAN, OWN, TREES = tuple(METHODS), ("timegan",), ("autoregressive_sequences",), ("tree_sequences",)
+NETWORKS = (*GAN, *OWN)
 KEY = {"sequence_key": "patient"}
 SPREAD, SPREAD_WIDE = SimpleNamespace(num_workers=2), SimpleNamespace(num_workers=201)
 BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]] = [
@@ -208,18 +216,20 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]]
     (BOTH, {"sequence_length": 24}, "waves", DataError, "sequence_length is 24, but the array has 12 steps"),
     (BOTH, {"keep_shards": "kept"}, "waves", ParameterError, "keeps no encoded rows for a second fit"),
     (
-        BOTH,
+        NETWORKS,
         {"scaling_config": SPREAD, "epsilon": 1.0},
         "visits",
         ParameterError,
         "under a privacy budget.*this process",
     ),
-    (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
+    (NETWORKS, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
     (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
     (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number between 0 and 1"),
     (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be 'constant' or 'cosine'"),
-    (BOTH, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "sequence_length is missing: under a privacy budget"),
-    (BOTH, {"privacy_unit": "patient", "epsilon": 3.0}, "waves", ParameterError, "protects whole sequences"),
+    (NETWORKS, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "sequence_length is missing: under a privacy budget"),
+    (NETWORKS, {"privacy_unit": "patient", "epsilon": 3.0}, "waves", ParameterError, "protects whole sequences"),
+    (TREES, {"epsilon": 3.0}, "waves", ParameterError, "not in this version of TreeSequences.*'timegan' or"),
+    (TREES, {"leaf_rows": 0}, "waves", ParameterError, "leaf_rows must be a whole number"),
     (OWN, {"units": 0}, "waves", ParameterError, "units must be a whole number"),
     (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number above 0 and at most 1"),
     (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be a number from 0 to 0.95"),
@@ -253,6 +263,7 @@ class Lost(Exception):
     """The end of a run that is gone on from."""
 
 
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.cls.can_resume], indirect=True)
 def test_a_lost_run_goes_on_and_equals_one_that_was_not(
     method: Method,
     of_visits: SequenceSynthesizer,
