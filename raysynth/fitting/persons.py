@@ -102,9 +102,14 @@ def with_persons(
     others = other_persons(schema, statistics, entity)
     counted = count_persons(table, schema.as_modelled(), statistics, entity, others)
     within = [n for n in counted.constant if schema[n].kind.is_made and not statistics.columns[n].missing]
+    known = replace(schema, columns=tuple(_within(c, entity) if c.name in within else c for c in schema.columns))
+    schema = with_keys_in_order(table, known, statistics)
+    if schema != known:  # second keys of persons
+        counted = count_persons(table, schema.as_modelled(), statistics, entity, others)
     constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
-    columns = tuple(_within(c, entity) if c.name in (*within, *constant) else c for c in schema.columns)
-    constant = (*constant, *([entity] if schema[entity].in_order and constant else []))
+    columns = tuple(_within(c, entity) if c.name in constant else c for c in schema.columns)
+    constant += tuple(n for n in within if schema[n].in_order)
+    constant += (entity,) if schema[entity].in_order and constant else ()
     said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
     said += tuple(
         f"'{n}' names persons, too: numbers and times that fewer than {schema.rare_threshold} of them have do not leave"

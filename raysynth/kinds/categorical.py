@@ -6,7 +6,7 @@ import re
 
 from raysynth.kinds.description import Description, Family
 from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, named_like_key, share_of
-from raysynth.kinds.personal.recognition import are_public, named_for_public_life
+from raysynth.kinds.personal.recognition import are_of_things, are_public, named_for_public_life
 
 _TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category
 _FEWEST = 20  # different texts that tell of a form
@@ -29,6 +29,16 @@ def _of_public_life(evidence: Evidence) -> Found | None:
         return None
     return Found(
         f"{evidence.amount} names of public life by the column's name; declare it personal where they are private"
+    )
+
+
+def _of_things(evidence: Evidence) -> Found | None:
+    name, counts = evidence.seen.name, evidence.seen.rows_per_value
+    if not evidence.is_text or not are_of_things(name, evidence.examples, counts(), evidence.rare):
+        return None
+    return Found(
+        f"{evidence.amount} names that recur, by their words not of persons; if each is one, give entity='{name}' "
+        f"(--entity {name}), which protects all rows of each"
     )
 
 
@@ -89,6 +99,7 @@ KIND = Description(
     clues=(
         Clue(Rank.MARKED, _marked),
         Clue(Rank.MARKED, _of_public_life),
+        Clue(Rank.MARKED, _of_things),
         Clue(Rank.FEW, _few),
         Clue(Rank.KEY, _several_numbers),
         Clue(Rank.LISTED, _listed),

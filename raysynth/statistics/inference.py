@@ -174,7 +174,7 @@ def _check_type(column: ColumnSchema, evidence: Evidence) -> None:
 def _check_rows(column: ColumnSchema, seen: ColumnStatistics, has_few_values: bool) -> None:
     """Raise `SchemaError` where rows do not keep to what was declared."""
     where = f"column '{column.name}'"
-    is_protected = column.kind.is_constant and column.value is None and has_few_values
+    is_protected = column.kind.is_constant and column.value is None and (has_few_values or "kind" in column.inferred)
     if is_protected or seen.n_distinct == 0:
         return
     if column.kind.is_constant and (seen.n_distinct > 1 or (seen.n_distinct == 1 and seen.missing)):

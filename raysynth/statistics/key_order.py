@@ -21,7 +21,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.relations import sampled_rows
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
-FALSE_ALARM = 1e-6  # of a key that tells nothing, over all columns
+FALSE_ALARM = 1e-4  # of a key that tells nothing, over all columns
 GROUPS, ROWS_OF_GROUP = 32, 50
 MOST_CLASSES = 64
 SAID = "made near the keys of like rows, since their order tells of other columns"
@@ -53,11 +53,14 @@ def _in_order(column: ColumnSchema, seen: ColumnStatistics) -> ColumnSchema:
 
 
 def _may_be(column: ColumnSchema, schema: TableSchema, statistics: TableStatistics) -> bool:
-    """Whether it is a key of whole numbers, of rows or of persons, that none lacks."""
+    """Whether it is a key of whole numbers, of rows or of persons (a second one, too, `within` it), that none lacks."""
     seen = statistics.columns[column.name]
-    if not column.kind.is_key or not pa.types.is_integer(column.arrow_type) or seen.missing or column.within:
+    if not column.kind.is_key or not pa.types.is_integer(column.arrow_type) or seen.missing:
         return False
-    return seen.n_distinct > GROUPS and (seen.summary.all_unique or column.name == schema.entity)
+    if column.within not in (None, schema.entity):
+        return False
+    of_persons = column.within is not None or column.name == schema.entity
+    return seen.n_distinct > GROUPS and (seen.summary.all_unique or of_persons)
 
 
 def _tells(rows: pa.Table, key: ColumnSchema, schema: TableSchema) -> bool:
@@ -84,14 +87,18 @@ def _tells(rows: pa.Table, key: ColumnSchema, schema: TableSchema) -> bool:
 
 
 def _p_value(values: pa.ChunkedArray, column: ColumnSchema, group_N: np.ndarray, groups: int) -> float:
-    """Of groups that do not differ: of numbers by Kruskal and Wallis (1952), of categories by chi-square."""
-    from scipy.stats import chi2_contingency, kruskal
+    """Of groups that do not differ: of numbers twice the smaller of Kruskal and Wallis' (1952) and of the ranks'
+    correlation's (Spearman 1904), which sees weaker trends; of categories by chi-square.
+    """
+    from scipy.stats import chi2_contingency, kruskal, spearmanr
 
     if column.kind.is_numeric:
         present = pc.is_valid(values).to_numpy()
         rank_N, own_N = pc.rank(values, tiebreaker="dense").to_numpy()[present], group_N[present]
         samples = [x for x in (rank_N[own_N == g] for g in range(groups)) if len(x)]
-        return float(kruskal(*samples).pvalue) if len(samples) > 1 and rank_N.min() < rank_N.max() else 1.0
+        if len(samples) < 2 or rank_N.min() == rank_N.max():
+            return 1.0
+        return min(1.0, 2 * min(float(kruskal(*samples).pvalue), float(spearmanr(own_N, rank_N).pvalue)))
     codes = pc.fill_null(pc.dictionary_encode(values).combine_chunks().indices, -1).to_numpy() + 1
     shown = np.argsort(-np.bincount(codes), kind="stable")[:MOST_CLASSES]
     place = np.full(codes.max() + 1, len(shown))

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from math import prod
 
 from raysynth.errors import SchemaError
@@ -221,8 +221,8 @@ def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 
     they fill.
 
     None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen
-    yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at
-    least ten of the numbers in each step, so that they tell of no single one (but that counting begins at 0 or 1).
+    yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of 1, 2 or 5 times a power
+    of ten with at least ten of the numbers in each step: no end tells of one (but that counting begins at 0 or 1).
     """
     if low < 0 or n_rows < ROWS_BESIDE_AN_END or n_rows < ROW_NUMBERS_FROM * (high - low + 1):
         return None
@@ -232,7 +232,7 @@ def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 
 def sparse_pattern(low: int, high: int, n_keys: int, largest: int = 2**63 - 1) -> str | None:
     """'integer(low, high)' for keys that fill at most a twentieth of their range; None for others.
 
-    Its ends lie on a grid of a power of ten with at least a hundredth of the range and ten of the keys in each step.
+    Its ends lie on such a grid, too, with at least a hundredth of the range and ten of the keys in each step.
     """
     width = high - low + 1
     if low < 0 or n_keys < ROWS_BESIDE_AN_END or n_keys > FEW_OF_RANGE * width:
@@ -242,9 +242,8 @@ def sparse_pattern(low: int, high: int, n_keys: int, largest: int = 2**63 - 1) -
 
 def _on_grid(low: int, high: int, n_keys: int, least: int, largest: int) -> str | None:
     """The range to the next points of a grid outside, with at least ten of the keys, and `least` numbers, in a step."""
-    step = 1
-    while step < least or step * n_keys < ROWS_BESIDE_AN_END * (high - low + 1):
-        step *= 10
+    enough = max(least, -(-ROWS_BESIDE_AN_END * (high - low + 1) // n_keys))
+    step = next(s for e in count() for s in (10**e, 2 * 10**e, 5 * 10**e) if s >= enough)
     end = -(-high // step) * step
     return f"integer({low if low < 2 else max(low // step * step, 1)}, {end})" if end <= largest else None
 

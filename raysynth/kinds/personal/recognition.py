@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 
@@ -28,6 +29,7 @@ _ROWS_OF_A_CATEGORY = 50  # of each name on average: more than a person has who 
 _USUAL = 0.5  # share of values that must be full names of the lists, where the column's name says nothing
 _USUAL_ALONE = 0.75  # share of values that must be given names, or family names, alone
 _ROWS_OF_A_NAME = 5  # on average: of more rows each they are a category ('Washington', 'Brown')
+_USUAL_ENDS = 0.5  # share of persons' names, of any country that Faker knows, that begin or end with one of its lists
 _LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
 _FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
@@ -103,6 +105,18 @@ def named_for_public_life(column_name: str) -> bool:
     return _PUBLIC_LIFE.search(words_of(column_name)) is not None
 
 
+def are_of_things(column_name: str, sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
+    """Whether a column called just 'name' (in some languages) holds names that recur and do not look like persons'.
+
+    Args:
+        column_name, sample, counts, rare: as of `are_public`.
+    """
+    is_bare = without_accents(words_of(column_name)) in ("name", *_ELSEWHERE["name"].split())
+    if not is_bare or not sample or counts.mean() <= _ROWS_OF_A_NAME:
+        return False
+    return _recur(counts, rare) and share_of(_has_usual_end, sample) < _USUAL_ENDS
+
+
 def are_public(sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
     """Whether a column of public life holds usual full names that recur as categories do.
 
@@ -111,8 +125,11 @@ def are_public(sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
         counts: rows of each value (of an even sample of them).
         rare: rows that a value needs to be learned as a category; most rows must have such a value.
     """
-    recur = counts[counts >= rare].sum() >= counts.sum() / 2
-    return bool(recur) and recognise_personal("", sample) == "name"
+    return _recur(counts, rare) and recognise_personal("", sample) == "name"
+
+
+def _recur(counts: np.ndarray, rare: int) -> bool:
+    return bool(counts[counts >= rare].sum() >= counts.sum() / 2)
 
 
 def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: float = 1.0) -> str | None:
@@ -266,6 +283,22 @@ def _usual_names() -> tuple[frozenset[str], frozenset[str]]:
     people = [import_module(f"faker.providers.person.{country}").Provider for country in _LISTS]
     given, family = ({n.lower() for p in people for n in getattr(p, kind)} for kind in ("first_names", "last_names"))
     return frozenset(given), frozenset(family)
+
+
+@lru_cache(maxsize=1)
+def _names_of_all_countries() -> frozenset[str]:
+    """Given and family names that Faker has of any country, in lower case."""
+    people = import_module("faker.providers.person")
+    countries = [
+        import_module(f"{people.__name__}.{m.name}").Provider for m in iter_modules(people.__path__) if m.ispkg
+    ]
+    lists = (v for p in countries for n, v in vars(p).items() if re.match("(?:first|last)_name", n))
+    return frozenset(str(n).lower() for names in lists if isinstance(names, tuple | list | dict) for n in names)
+
+
+def _has_usual_end(value: str) -> bool:
+    words = [w for w in re.findall(_WORD, re.sub(_TITLE, "", value).lower()) if len(w.strip(".")) > 1]
+    return bool(words) and not _names_of_all_countries().isdisjoint((words[0], words[-1]))
 
 
 def _is_usual_name(value: str) -> bool:

@@ -278,6 +278,25 @@ def test_a_column_of_which_a_few_persons_alone_have_values_is_missing(one_with_m
     assert made["base"].notna().all() and not (made["ward"] == "W7").any()
 
 
+def test_a_column_of_a_few_persons_is_missing_beside_a_rule(one_with_many: pd.DataFrame) -> None:
+    opened = open_exactly(as_table(one_with_many.assign(net=one_with_many["base"] - 0.5)), None, {}, rules="auto")
+    assert opened.rules is not None
+    kinds = {c.name: c.kind for c in opened.modelled_schema.columns}
+    assert all(kinds[n] is Kind.CONSTANT for n in ("bonus", "end", "agreed"))
+
+
+def test_a_second_key_of_persons_stands_in_the_order_of_the_first() -> None:
+    rng = np.random.default_rng(3)
+    poll = np.sort(rng.choice(4000, 900, replace=False)) + 20_000
+    question = 2 * poll + rng.integers(0, 2, 900)
+    rows = pd.DataFrame({"poll_id": poll, "question_id": question, "week": (poll - 20_000) // 100})
+    rows = rows.iloc[np.repeat(np.arange(900), rng.integers(1, 4, 900))].assign(share=0.0)
+    rows["share"] = rng.normal(50, 5, len(rows)).round(1)
+    made = new_synthesizer("trees", seed=0, verbose=False, entity="question_id").fit(rows).sample(1500, seed=1)
+    assert (made.groupby("question_id")["poll_id"].nunique() == 1).all()
+    assert made[["poll_id", "question_id", "week"]].corr(method="spearman").to_numpy().min() > 0.95
+
+
 def test_no_rule_holds_what_is_one_persons_alone(one_with_many: pd.DataFrame, tmp_path: Path) -> None:
     shared = one_with_many.assign(end=one_with_many["end"].fillna(pd.Timestamp("2031-01-01")))
     shared.loc[(shared["patient_id"] != 1119) & (shared.index % 9 > 0), "end"] = None

@@ -183,6 +183,30 @@ def test_names_that_recur_are_a_category_where_the_column_is_of_public_life(colu
     assert words in schema[column].reason or column in ("seller", "patient_name", "customer_name")
 
 
+TEAMS = [f"{town} {team}" for town in ("Boston", "Chicago", "Detroit", "Toledo", "Kalamazoo") for team in
+         ("Red Sox", "Browns", "Tigers", "Black Stockings", "White Caps")]  # fmt: skip
+GIVEN, FAMILY = ("Abebe", "Tigist", "Haile", "Ravi", "Yusuf"), ("Sharma", "Okafor", "Nguyen", "Demir", "Ivanov")
+PERSONS = [f"{given} {family}" for given in GIVEN for family in FAMILY]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "rows_each", "kind"),
+    [
+        ("name", TEAMS, 12, "categorical"),
+        ("name", TEAMS, 3, "personal"),  # most would be '(rare)'
+        ("patient_name", TEAMS, 12, "personal"),
+        ("full name", TEAMS, 12, "personal"),
+        ("name", PERSONS, 12, "personal"),  # of families that Faker knows from somewhere
+    ],
+)
+def test_a_column_called_name_of_things_that_recur_is_a_category(column, values, rows_each, kind):
+    rows = pd.DataFrame({column: values * rows_each, "x": np.arange(len(values) * rows_each) % 50 / 7})
+    found = infer_schema(rows)
+    assert found[column].kind == kind
+    assert ("--entity" in found[column].reason) == (kind == "categorical")
+    assert (found.entity == column) == (kind == "personal")
+
+
 @pytest.mark.parametrize(
     ("column", "values", "expected"),
     [

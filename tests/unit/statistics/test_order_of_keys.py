@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from outcome import value_of
-from scipy.stats import chi2_contingency, kruskal
+from scipy.stats import chi2_contingency, kruskal, spearmanr
 
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
@@ -29,7 +29,9 @@ def test_numbers_are_compared_by_ranks_and_categories_by_counts() -> None:
     x = np.where(rng.random(N) < 0.1, np.nan, rng.integers(0, 40, N) + group_N / 4)
     own = [x[(group_N == g) & ~np.isnan(x)] for g in range(8)]
     values = pa.chunked_array([pa.array(x, from_pandas=True)])
-    assert value_of(lambda: module._p_value(values, X, group_N, 8)) == pytest.approx(kruskal(*own).pvalue)
+    trend = spearmanr(group_N[~np.isnan(x)], x[~np.isnan(x)]).pvalue
+    expected = 2 * min(kruskal(*own).pvalue, trend)
+    assert value_of(lambda: module._p_value(values, X, group_N, 8)) == pytest.approx(expected)
     g = np.where(rng.random(N) < 0.2, None, rng.choice(["a", "b", "c"], N))  # type: ignore[call-overload]
     table = pd.crosstab(group_N, pd.Series(g).fillna("none")).to_numpy()
     values = pa.chunked_array([pa.array(g, pa.string())])
@@ -80,19 +82,21 @@ def test_a_key_tells_where_neighbours_are_alike_or_its_range_is_not_filled() -> 
         ({}, {}, True),
         ({"kind": Kind.CATEGORICAL}, {}, False),
         ({"dtype": "string", "pattern": "A-[0-9]{4}"}, {}, False),
-        ({"within": "who"}, {}, False),
+        ({"within": "who"}, {"unique": False}, False),
+        ({"within": "who", "entity": "who"}, {"unique": False}, True),
         ({}, {"missing": 1}, False),
         ({}, {"n_distinct": 32}, False),
         ({}, {"n_distinct": 33}, True),
         ({}, {"unique": False}, False),
-        ({"entity": True}, {"unique": False}, True),
+        ({"entity": "id"}, {"unique": False}, True),
     ],
 )
 def test_keys_of_whole_numbers_that_none_lacks_may_stand_in_order(
     change: dict[str, Any], seen: dict[str, Any], may: bool
 ) -> None:
-    entity = "id" if change.pop("entity", False) else None
-    column = ColumnSchema(**{"name": "id", "kind": Kind.IDENTIFIER, "dtype": "int64", **change})
+    entity = change.get("entity")
+    given = {n: v for n, v in change.items() if n != "entity"}
+    column = ColumnSchema(**{"name": "id", "kind": Kind.IDENTIFIER, "dtype": "int64", **given})
     known = {"n_distinct": 500, "missing": 0, "unique": True, **seen}
     summary = SimpleNamespace(all_unique=known.pop("unique"))
     statistics: Any = SimpleNamespace(columns={"id": SimpleNamespace(summary=summary, **known)})
