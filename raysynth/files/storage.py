@@ -237,7 +237,8 @@ def atomic_path(target: Target, *, private: bool = False, lasting: bool = True) 
     Of an object store: a path in this machine's temporary folder, uploaded when the block ends well.
 
     The temporary name keeps the ending of `target`, since writers choose the format by it. Missing parent folders are
-    made. An existing `target` is replaced in one step, only by a complete file. A `private` one, and the folders made
+    made. An existing `target` is replaced in one step, only by a complete file (of a link: what it leads to), and never
+    a device, pipe or socket. A `private` one, and the folders made
     for it, are the user's alone (0600, 0700); others have what the user's umask gives. One that is not `lasting`, which
     nobody looks for after a crash of the machine, is not forced to the disk first.
 
@@ -250,7 +251,7 @@ def atomic_path(target: Target, *, private: bool = False, lasting: bool = True) 
         with _uploaded(where) as uploaded:
             yield uploaded
         return
-    final = Path(where.path)
+    final = _file_behind(Path(where.path))
     temporary: Path | None = None
     try:
         make_folder(final.parent, private=private)
@@ -293,7 +294,7 @@ def check_writable(target: Target, *inputs: object, starts: bytes | None = None)
     if where.filesystem is not None:
         _check_bucket(where, where.filesystem)
         return
-    final = Path(where.path)
+    final = _file_behind(Path(where.path))
     if final.is_dir():
         raise storage_error(OSError(errno.EISDIR, ""), final)
     parent = next(p for p in final.parents if p.exists())
@@ -319,6 +320,13 @@ def check_replaced(target: Target, starts: bytes) -> None:
                 f"cannot write '{where.path}': the file that is there was not written by such a command, it begins "
                 "otherwise; name another file, or delete that one"
             )
+
+
+def _file_behind(path: Path) -> Path:
+    """The file that a path means, behind a link. A rename would put a file in place of a device, for all programs."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise StorageError(f"cannot write '{path}': it is a device, pipe or socket, and no file; name a file")
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _new_file_beside(final: Path, mode: int) -> Path:

@@ -40,6 +40,21 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path, erro
     assert os.listdir(tmp_path) == ["table.csv"]
 
 
+def test_a_link_stays_and_a_pipe_or_device_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "elsewhere" / "table.csv")
+    for content in (b"made", b"replaced"):
+        write_atomically(tmp_path / "latest", content)
+        assert (tmp_path / "latest").is_symlink() and (tmp_path / "elsewhere" / "table.csv").read_bytes() == content
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "stdout"):
+        for write in (check_writable, lambda path: write_atomically(path, b"made")):
+            with pytest.raises(StorageError, match=f"{name}': it is a device, pipe or socket"):
+                write(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo() and sorted(os.listdir(tmp_path)) == ["elsewhere", "latest", "pipe", "stdout"]
+
+
 @pytest.mark.parametrize("lasting", [True, False])
 def test_only_what_is_to_outlast_the_machine_is_forced_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: bool
