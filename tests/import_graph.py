@@ -87,11 +87,13 @@ def tree_of(path: Path) -> ast.Module:
     A collection of garbage in the middle may parse, too, and CPython 3.11 then ends with 'AST constructor recursion
     depth mismatch' (gh-106905): there is none meanwhile.
     """
+    collects = gc.isenabled()
     gc.disable()
     try:
         return ast.parse(path.read_text(encoding="utf-8"))
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 @cache
