@@ -31,7 +31,7 @@ def generate_synthetic_data(
     Args:
         data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
         method: 'auto' (by what is declared: 'trees', under a budget 'bayesian_network', with `sequence_key`
-            'autoregressive_sequences'; printed with its reason), or any other key of `methods.registry.METHODS`.
+            'tree_sequences'; printed with its reason), or any other key of `methods.registry.METHODS`.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
         privacy_protection: differential privacy with epsilon 1 and delta 1e-5, unless `epsilon` and `delta` are given

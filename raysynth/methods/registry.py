@@ -10,8 +10,8 @@ method that was named. A model file names its method, too, but it is data that a
 imported but what the user allows by name (`load_synthetic_model(..., allow_methods=[...])`).
 
 method='auto' is chosen by what is declared alone. No row is read and nothing is fitted on trial, so the choice and what
-it says are the same for every table, under a privacy budget too. The rule rests on `tests/benchmarks/bench_trees.py`
-and on the README's table of methods.
+it says are the same for every table, under a privacy budget too. The rule rests on `tests/benchmarks/bench_trees.py`,
+`bench_sequences.py` and the README's table of methods.
 
 `load_synthetic_model` goes from a model file back to a fitted synthesizer.
 """
@@ -141,13 +141,15 @@ def choose(parameters: Mapping[str, Any]) -> Choice:
     """
     given = {name for name, value in parameters.items() if value is not None and value is not False}
     is_private = bool({"epsilon", "differential_privacy"} & given)
+    of_training = [name for name in OF_TRAINING if name in given]
     if of_sequences := [name for name in OF_SEQUENCES if name in given]:
         if is_private:
             return Choice("timegan", "the method of sequences that keeps a privacy budget")
-        return Choice(
-            "autoregressive_sequences", f"{', '.join(of_sequences)} speak of sequences, which it is closest on"
-        )
-    if of_training := [name for name in OF_TRAINING if name in given]:
+        speak = f"{', '.join(of_sequences)} speak of sequences"
+        if of_training:
+            return Choice("autoregressive_sequences", f"{speak}, {', '.join(of_training)} of a network")
+        return Choice("tree_sequences", f"{speak}, which it is closest on")
+    if of_training:
         return Choice("autoregressive", f"{', '.join(of_training)} belong to a network, and of these it is the closest")
     if is_private:
         return Choice("bayesian_network", "the closest to the real table within a privacy budget")

@@ -24,7 +24,8 @@ from raysynth.methods.registry import DEFAULT_METHOD, METHODS, choose
         ({"differential_privacy": True}, "bayesian_network"),
         ({"epochs": 3}, "autoregressive"),
         ({"epochs": 3, "epsilon": 1.0}, "autoregressive"),
-        ({"sequence_key": "patient"}, "autoregressive_sequences"),
+        ({"sequence_key": "patient"}, "tree_sequences"),
+        ({"sequence_key": "patient", "epochs": 3}, "autoregressive_sequences"),
         ({"sequence_key": "patient", "epsilon": 1.0}, "timegan"),
     ],
 )
