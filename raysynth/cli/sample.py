@@ -124,6 +124,8 @@ _OTHER_FILES = (
 
 def check_out(out: str, *inputs: object) -> None:
     """Raise before any work where `--out` cannot be written (`ParameterError`, `StorageError`); `inputs` are read."""
+    if out == "-":
+        raise ParameterError("--out -: rows are written to files only; name a .csv or .parquet file, or a folder")
     if (ending := Path(out).suffix.lower()) in _OTHER_FILES:
         raise ParameterError(f"--out {out}: {ending} is not written; name a .csv or .parquet file, or a folder")
     if Path(out).suffix.lower() in FILE_ENDINGS:

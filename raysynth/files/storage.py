@@ -41,7 +41,7 @@ def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
     Raises:
         ParameterError: a URI of another scheme, which this version cannot write; it would become a folder named 's3:'.
     """
-    text = os.fspath(target)
+    text = _path_text(target, what)
     found = _URI.match(text)
     if found is None:
         return Path(os.path.abspath(os.path.expanduser(text)))
@@ -52,6 +52,13 @@ def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
         f"{what} '{found[1]}://{rest}' is a URI, and what lies there is memory-mapped, locked or renamed: give a local "
         "or mounted path (tables, models, schemas, samples and reports may lie in an object store)"
     )
+
+
+def _path_text(target: object, what: str) -> str:
+    text = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise ParameterError(f"{what} is a path or URI as text, or a pathlib.Path; found {target!r}")
+    return text
 
 
 def is_uri(target: str | os.PathLike[str]) -> bool:
@@ -188,7 +195,7 @@ def place(target: Target, what: str = "path") -> Place:
     """
     if isinstance(target, Place):
         return target
-    text = os.fspath(target)
+    text = _path_text(target, what)
     found = _URI.match(text)
     if found is None or found[1].lower() == "file":
         path = str(local_path(text, what))

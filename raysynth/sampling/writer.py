@@ -187,7 +187,9 @@ def verify(path: str | os.PathLike[str]) -> Manifest:
         files = tuple(FileRecord(**f) for f in content["files"])
         manifest = Manifest(content["model"], content["seed"], content["rows"], files)
     except (KeyError, TypeError):
-        raise StorageError(f"'{folder}' has no finished manifest; run the same sampling again to complete it") from None
+        raise StorageError(
+            f"'{folder}' has no finished manifest; name a folder of samples, or give the same command again"
+        ) from None
     bad, sizes = [], folder.sizes()
     for record in manifest.files:
         if record.name not in sizes:
@@ -304,7 +306,7 @@ def read_record(source: Place) -> dict[str, Any] | None:
     try:
         with source.open() as stream:
             content = json.loads(stream.read().decode("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise storage_error(error, source) from error

@@ -21,9 +21,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.files.private_folder import make_folder
 from raysynth.files.storage import Folder, Place, atomic_path, write_atomically
-from raysynth.files.stores import storage_error
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -194,29 +192,6 @@ class ShardRows:
     def column(self, column: int) -> np.ndarray:
         """The codes (R) of one column."""
         return np.concatenate([codes[:, column] for codes in self.codes])
-
-
-def write_shards(
-    table: Table,
-    encoder: TableEncoder,
-    folder: Path,
-    *,
-    rows_per_shard: int = ROWS_PER_SHARD,
-    at_least: int = 0,
-) -> ShardSet:
-    """The shards of a table in a folder of this machine; arguments as of `stream_shards`.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    try:
-        make_folder(folder, private=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    put = partial(write_file, folder)
-    shards = ShardSet(folder, stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least))
-    shards.write_manifest()
-    return shards
 
 
 def stream_shards(

@@ -45,11 +45,13 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parent.parent))
 from process_memory import own_bytes, train_workers
+from shards import write_shards
 
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.registry import synthesizer_class
-from raysynth.training.shards import ShardSet, stream_shards, write_shards
+from raysynth.training.shards import ShardSet, stream_shards
 
 MARGIN = 0.01
 

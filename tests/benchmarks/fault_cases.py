@@ -29,6 +29,7 @@ from faults import (
     nodes,
     stopped_driver,
 )
+from shards import write_shards
 
 from raysynth import GaussianCopula, TabularVAE, load_synthetic_model
 from raysynth.data import fragments as table_module
@@ -43,7 +44,7 @@ from raysynth.sampling.writer import RECORDS, verify
 from raysynth.statistics import collect
 from raysynth.training import distributed
 from raysynth.training.private_batches import started_steps
-from raysynth.training.shards import ShardSet, write_shards
+from raysynth.training.shards import ShardSet
 
 Figure = dict[str, Any]
 FRAGMENTS = 20

@@ -245,9 +245,9 @@ def test_a_worker_that_dies_is_replaced(parquet: Table, tmp_path: Path) -> None:
 def test_no_stage_gathers_the_whole_table(parquet: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics, pairs, shards and samples of a Ray Dataset: nothing of ours asks Ray Data for all rows at once."""
     import ray
+    from shards import write_shards
 
     from raysynth import BayesianNetworkSynthesizer, GaussianCopula
-    from raysynth.training.shards import write_shards
 
     def guarded(name: str) -> Any:
         whole = getattr(ray.data.Dataset, name)

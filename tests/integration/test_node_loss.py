@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import HeldJob, Nodes, a_node_is_lost, a_worker_is_lost, nodes
+from shards import write_shards
 
 from raysynth import GaussianCopula
 from raysynth.data import fragments as table_module
@@ -21,7 +22,6 @@ from raysynth.methods.vae.recipe import VaeSettings
 from raysynth.statistics import collect
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.loop import TrainSettings
-from raysynth.training.shards import write_shards
 
 N = 6000
 ROWS = 300  # of a fragment

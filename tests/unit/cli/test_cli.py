@@ -237,6 +237,7 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.csv", "--conditions", '{"region": "nroth"}'), "'region'"),
         (("sample", "{model}", "-n", "-5", "--out", "{out}/x.csv"), "found -5"),
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.xlsx"), ".xlsx is not written"),
+        (("sample", "{model}", "-n", "5", "--out", "-"), "written to files only"),
         (("sample",), "say which model"),
         (("evaluate", "{table}", "{out}/none.csv"), "none.csv"),
         (("demo", "{out}/none.csv", "--out", "{out}/demo"), "none.csv"),
@@ -551,6 +552,8 @@ def test_a_folder_is_verified_and_a_changed_file_is_named(model: Path, tmp_path:
     part.write_bytes(part.read_bytes()[:-1])
     result = run("verify", tmp_path / "rows")
     assert result.exit_code == 1 and f"{part.name} is damaged" in result.stderr
+    result = run("verify", part)
+    assert result.exit_code == 1 and "has no finished manifest" in result.stderr
 
 
 def test_a_claim_is_audited(tmp_path: Path) -> None:

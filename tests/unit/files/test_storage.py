@@ -55,6 +55,13 @@ def test_a_link_stays_and_a_pipe_or_device_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo() and sorted(os.listdir(tmp_path)) == ["elsewhere", "latest", "pipe", "stdout"]
 
 
+@pytest.mark.parametrize("target", [5, None, b"model.raysynth", ["model.raysynth"]])
+def test_what_is_no_path_is_refused(target: Any) -> None:
+    for find in (place, local_path, check_writable):
+        with pytest.raises(ParameterError, match="is a path or URI as text"):
+            find(target)
+
+
 @pytest.mark.parametrize("lasting", [True, False])
 def test_only_what_is_to_outlast_the_machine_is_forced_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: bool

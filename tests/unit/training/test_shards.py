@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from shards import write_shards
 
 from raysynth.data.table import as_table
 from raysynth.dp.gradients.release import DpSgdPlan
@@ -17,7 +18,7 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised import NoisedColumn
 from raysynth.statistics.released import CategoryCounts, Noised
 from raysynth.training.private_batches import PoissonBatches
-from raysynth.training.shards import ShardSet, write_block, write_shards
+from raysynth.training.shards import ShardSet, write_block
 
 
 def block(n: int, seed: int, top: int = 200) -> EncodedBlock:
