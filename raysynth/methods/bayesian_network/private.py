@@ -11,6 +11,7 @@ of a long tail were one bin, the correlation that they make was lost. Values wit
 shares. The bins come from releases alone.
 
 A workload says what the fit is for: columns and pairs whose relations get the budget first; names are public, so it is.
+A column that is named alone is no child of others but a parent (`Workload.directed`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.errors import ParameterError
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
+from raysynth.methods.bayesian_network.denoising import normal_scores, shrunk
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, normal_scores, shrunk
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.statistics.noised import NoisedStatistics
@@ -54,10 +56,24 @@ class Workload:
     Args:
         pairs: of positions, the smaller first.
         words: for the ledger.
+        targets: columns that were named alone.
     """
 
     pairs: frozenset[tuple[int, int]]
     words: str
+    targets: tuple[int, ...] = ()
+
+    def directed(self, rules: EdgeRules) -> EdgeRules:
+        """Rules by which others depend on the targets, and not they on others, where both were allowed.
+
+        A column has few parents and any number of children: a target that had become a child was learned with three
+        others at most, in tables of all of them, and what else it hangs together with had no edge left.
+        """
+        allowed_CC = rules.allowed_CC.copy()
+        others = [c for c in range(len(allowed_CC)) if c not in self.targets]
+        for t in self.targets:
+            allowed_CC[others, t] &= ~allowed_CC[t, others]
+        return replace(rules, allowed_CC=allowed_CC)
 
 
 def workload_of(given: Given | None, names: Sequence[str], *, is_private: bool) -> Workload | None:
@@ -73,7 +89,7 @@ def workload_of(given: Given | None, names: Sequence[str], *, is_private: bool) 
     if isinstance(given, str) or not given:
         raise ParameterError(f"workload must be a list of columns and pairs of columns; found {given!r}")
     pairs: set[tuple[int, int]] = set()
-    words = []
+    words, targets = [], []
     for entry in given:
         pair = [entry] if isinstance(entry, str) else list(entry)
         if len(pair) not in (1, 2) or len(set(pair)) < len(pair):
@@ -82,9 +98,10 @@ def workload_of(given: Given | None, names: Sequence[str], *, is_private: bool) 
             raise ParameterError(f"workload: '{unknown[0]}' is no modelled column; these are: {', '.join(names)}")
         at = [names.index(n) for n in pair]
         others = [c for c in range(len(names)) if c != at[0]] if len(at) == 1 else at[1:]
+        targets += at if len(at) == 1 else []
         pairs |= {(min(at[0], c), max(at[0], c)) for c in others}
         words.append(" with ".join(f"'{n}'" for n in pair))
-    return Workload(frozenset(pairs), f"first for {', '.join(words)}")
+    return Workload(frozenset(pairs), f"first for {', '.join(words)}", tuple(targets))
 
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
@@ -148,10 +165,11 @@ def learn_privately(
             share_sigmas=sigmas,
             n_rows=float(scope.n_rows),
             rounds=spent,
-            rules=rules,
+            rules=rules if workload is None else workload.directed(rules),
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
             first=frozenset() if workload is None else workload.pairs,
+            targets=frozenset() if workload is None else frozenset(workload.targets),
             known=known,
             scores=[normal_scores(s) if own else None for s, own in zip(shares, is_ordered, strict=True)],
         )

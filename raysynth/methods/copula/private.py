@@ -26,7 +26,7 @@ from raysynth.dp.mechanisms.counts import gaussian_vector, noised_counts
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.prepared import Prepared
-from raysynth.methods.bayesian_network.noised import shrunk
+from raysynth.methods.bayesian_network.denoising import shrunk
 from raysynth.methods.copula.gaussian_copula import Copula, latent_orders, normal_scores
 from raysynth.methods.copula.wide import Axis, assembled, axes_of, correlations_of_products
 from raysynth.running.runner import summarise

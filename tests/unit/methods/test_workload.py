@@ -48,6 +48,14 @@ def test_a_target_is_measured_with_every_column() -> None:
     assert all(any({"a", other} <= t for t in together) for other in NAMES[1:])
 
 
+def test_a_target_is_the_parent_of_all_unless_that_is_forbidden() -> None:
+    """With one parent a column: as a child it would have one edge that the first round may take, and miss the rest."""
+    every = fitted(private_rounds=5, n_bins=4, workload=["a"], max_parents=1)
+    assert set(every.edges_) == {("a", other) for other in NAMES[1:]}
+    barred = fitted(private_rounds=5, n_bins=4, workload=["a"], max_parents=1, forbidden_edges=[("a", "b")])
+    assert set(barred.edges_) == {("b", "a"), *(("a", other) for other in NAMES[2:])}
+
+
 def test_what_is_no_workload() -> None:
     for workload, message in (
         (["z"], "'z' is no modelled column"),

@@ -151,12 +151,12 @@ def test_a_range_of_one_value_has_one_end() -> None:
 @pytest.mark.parametrize(
     ("first", "counts", "found", "rows"),
     [
-        ([0, 400, 800], [90.0, 10.0, 0.0], [0, 1, 400, 800, 999], [2.0, 90.0, 10.0, 0.0, 2.0]),
+        ([0, 400, 800], [90.0, 10.0, 0.0], [0, 1, 400, 800, 999], [4.0, 90.0, 10.0, 0.0, 4.0]),
         ([0, 1, 500, 999], [40.0, 30.0, 20.0, 10.0], [0, 1, 500, 999], [40.0, 30.0, 20.0, 10.0]),
         ([0, 90, 180], [0.0, 100.0, 0.0], [0, 90, 180], [0.0, 100.0, 0.0]),  # 1000 leaves are over ten times 90
     ],
 )
-def test_the_ends_of_a_long_range_keep_two_rows_unless_it_is_loose(
+def test_the_ends_of_a_long_range_keep_four_rows_unless_it_is_loose(
     first: list[int], counts: list[float], found: list[int], rows: list[float]
 ) -> None:
     runs = Runs(np.array(first), np.array(counts), np.array(counts))

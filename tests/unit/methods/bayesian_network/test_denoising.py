@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
-from raysynth.methods.bayesian_network.noised import estimated, normal_scores
+from raysynth.methods.bayesian_network.denoising import estimated, normal_scores
 
 N, BINS, SIGMA = 4000, 12, 30.0
 

@@ -12,8 +12,9 @@ import pytest
 
 from raysynth import load_synthetic_model
 from raysynth.dp import InsecureSeededNoise
+from raysynth.methods.bayesian_network.denoising import shrunk, with_margin
 from raysynth.methods.bayesian_network.edge_rules import edge_rules
-from raysynth.methods.bayesian_network.noised import Measured, NoisedSearch, Rounds, agreeing_weights, shrunk
+from raysynth.methods.bayesian_network.noised import Candidate, Measured, NoisedSearch, Rounds, agreeing_weights
 from raysynth.methods.bayesian_network.private import bins_shown, told_apart
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 from raysynth.schema import ColumnSchema, Kind, TableSchema
@@ -60,12 +61,54 @@ def test_a_strong_chain_is_found_and_learned() -> None:
 def test_one_row_changes_no_score_by_more_than_one() -> None:
     """The sensitivity that the exponential mechanism is charged for, on random tables and rows."""
     codes = chain()
-    candidates = [(1, 0), (2, 1), (3, 0), (0, 3)]
+    candidates = [
+        Candidate(1, (0,), (0,)),
+        Candidate(2, (0, 1), (1,)),
+        Candidate(3, (0, 1), (0, 1)),
+        Candidate(0, (3,), (3,)),
+    ]
     drawn = np.asfortranarray(chain(5), dtype=np.int32)
     for row in np.random.default_rng(3).integers(0, [3, 3, 3, 4], (10, 4)):
         scores = [search(c, Rounds(1, 1.0, 5.0))._scores(candidates, drawn) for c in (codes, np.vstack([codes, row]))]
         # same shares and noised n: what differs is the exact tables alone
         assert np.abs(scores[0] - scores[1]).max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("absent", [(0,), (1,), (0, 1)])
+def test_a_table_fitted_to_a_part_keeps_its_margins_and_what_the_absent_parents_do(absent: tuple[int, ...]) -> None:
+    before = np.random.default_rng(7).gamma(4.0, 100.0, (2, 3, 4, 5))
+    part = before.sum(axis=absent, keepdims=True)
+    part[..., :2, :2] += 60 * np.array([[1, -1], [-1, 1]])  # rows of parents and of the child stay
+    fitted = with_margin(before, part, absent)
+    assert fitted.sum(axis=-1) == pytest.approx(before.sum(axis=-1), rel=1e-4)
+    assert fitted.sum(axis=absent, keepdims=True) == pytest.approx(part, rel=1e-4)
+    kept = tuple(i for i in range(3) if i not in absent)
+    assert fitted.sum(axis=kept) == pytest.approx(before.sum(axis=kept), rel=1e-4)
+    odds = np.log(fitted / before)
+    odds -= odds[..., :1] + odds[..., :1, :] - odds[..., :1, :1]  # of codes 1 and more of the last parent and the child
+    assert np.ptp(odds, axis=absent).max() < 1e-6 < np.ptp(odds)  # the same beside each code of the absent ones
+
+
+def test_pairs_are_measured_where_a_table_of_all_parents_has_more_cells_than_rows() -> None:
+    """1,728 cells for 1,500 rows: with whole tables alone the child could have one parent."""
+    rng = np.random.default_rng(8)
+    a, b = rng.integers(0, 12, (2, 1500))
+    codes = np.stack([a, b, np.where(rng.random(1500) < 0.5, a, b)], axis=1)
+
+    def count(sets: Sequence[tuple[int, ...]]) -> Mapping[tuple[int, ...], np.ndarray]:
+        return {s: np.histogramdd(codes[:, s], bins=[np.arange(13)] * len(s))[0] for s in sets}
+
+    rules = edge_rules("abc", order="abc", forbidden=[("a", "b")], max_parents=2)
+    shares, noise = [np.full(12, 1 / 12)] * 3, InsecureSeededNoise(0)
+    rounds = Rounds(4, 5.0, 3.0)  # the last two measure tables of these edges again
+    found = NoisedSearch(count, shares, [10.0] * 3, 1500.0, rounds, rules, noise, np.random.default_rng(0))
+    network = found.run()
+    assert set(network.edges) == {(0, 2), (1, 2)}
+    assert [len(m.columns) for m in found.measured] == [2] * 4
+    p_ABC = network.tables[2].reshape(12, 12, 12)
+    own = np.arange(12)
+    assert p_ABC[own, own, own].mean() > 0.8  # both say so
+    assert 0.3 < p_ABC[own[:-1], own[1:], own[:-1]].mean() < 0.6
 
 
 def test_shrinkage_keeps_what_is_noise_and_takes_what_is_not() -> None:
