@@ -15,7 +15,7 @@ from raysynth.encoding.block import EncodedColumn
 from raysynth.encoding.numbers import inconsistent
 from raysynth.errors import DataError, SchemaError
 from raysynth.kinds.arrow_text import RARE_LABEL, indices_of
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import COMBINED_BESIDE, ColumnSchema, Kind
 from raysynth.statistics.released import CategoryCounts, from_plain, to_plain
 
 RARE_LABEL_SHARE = 0.05
@@ -29,7 +29,8 @@ class CategoricalEncoder:
     Values of fewer persons (rows, where persons are not known) than `rare_threshold` are in no list here, so they
     cannot leave. The tail code stands for them
     and for the values beyond `max_categories`; it decodes to the latter by their frequency, else to the kept values by
-    theirs, else (text whose rare rows are more than 5 %) to '(rare)'.
+    theirs, else (text whose rare rows are more than 5 %, or a joint column beside which its parts are learned) to
+    '(rare)'.
 
     Args:
         name, kind, dtype: of the column.
@@ -206,6 +207,8 @@ def _tail(
     if tail:
         return tail, np.array([by_value[v] for v in tail], dtype=float)
     is_text = pa.types.is_string(column.value_type)
+    if column.reason.startswith(COMBINED_BESIDE):  # other columns say what such a row has in its place
+        return [RARE_LABEL], np.ones(1)
     if column.categories is not None:  # a declared domain has no other values
         return kept, kept_rows if kept_rows.sum() > 0 else np.ones(len(kept))
     if kept and kept_rows.sum() > 0 and (not is_text or other <= RARE_LABEL_SHARE * (other + kept_rows.sum())):

@@ -80,6 +80,7 @@ def check_date_format(column: str, is_datetime: bool, date_format: str, type_: p
         raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {type_}; remove it")
 
 
+COMBINED_BESIDE = "combinations, learned beside all but the first,"  # begins the reason of such a joint column
 WHOLE_BY_FIT = "whole numbers, found with noise by the fit"  # the reason of integers that models see as doubles
 
 

@@ -20,7 +20,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.errors import ConstraintError
-from raysynth.kinds.arrow_text import coded, indices_of
+from raysynth.kinds.arrow_text import coded, indices_of, is_string
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
@@ -239,8 +239,10 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float,
     """Columns whose value follows from another one's, those of one deciding column together.
 
     A column with many values that fewer rows, or persons, than `rare` have decides nothing: these values do not leave.
+    Nor does a column follow whose missing cells split the values of the others into as many rare ones.
     """
     numbered, most, numbers = {}, {}, {c.name for c in columns if c.kind.is_number}
+    texts = {c.name for c in columns if is_string(c.arrow_type)}
     for column in columns:
         codes = _codes(column_of(rows, column.name))
         counts = np.bincount(codes[codes >= 0])
@@ -252,18 +254,33 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float,
     for name in sorted(numbered, key=most.__getitem__, reverse=True):
         if name in used or (name in numbers and most[name] > _FEW_NUMBERS):
             continue
-        follow = [n for n in numbered if n != name and n not in used and _decides(numbered[name], numbered[n])]
+        follow, joint, some_rare = [], numbered[name], False
+        for other in (n for n in numbered if n != name and n not in used and _decides(numbered[name], numbered[n])):
+            both = _joined(joint, numbered[other])
+            n_rare = np.bincount(both)[shared.persons_of(both) < rare].sum()
+            if n_rare <= _RARE * len(both):
+                follow.append(other)
+                joint, some_rare = both, bool(n_rare)
         if follow:
             used |= {name, *follow}
             shown = ", ".join(f"'{n}'" for n in follow)
             yield Relation(
-                FixedCombinations((name, *follow)), f"{shown} follow{'s' * (len(follow) == 1)} from '{name}'", 0
+                FixedCombinations(
+                    (name, *follow), beside=some_rare and name in texts and not numbers.isdisjoint(follow)
+                ),
+                f"{shown} follow{'s' * (len(follow) == 1)} from '{name}'",
+                0,
             )
 
 
 def _codes(array: pa.Array) -> np.ndarray:
     """A number for each value (N,), -1 where missing."""
     return indices_of(coded(array))
+
+
+def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A number for each pair of values (N,), missing ones counted as one."""
+    return np.unique((a + 1) * (b.max(initial=-1) + 2) + b + 1, return_inverse=True)[1]
 
 
 def _decides(a: np.ndarray, b: np.ndarray) -> bool:

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysynth.errors import ConstraintError
 from raysynth.kinds.arrow_text import RARE_LABEL, coded, indices_of, is_string
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import COMBINED_BESIDE, ColumnSchema, Kind
 from raysynth.schema.constraints.base import (
     Constraint,
     Replacement,
@@ -39,10 +40,13 @@ class Joint:
     Args:
         columns: their schemas.
         combinations: all that can occur (public), or None: learned.
+        beside: whether all columns but the first stay in what is modelled, too: a row whose combination is too rare to
+            leave has its own values of them, and the first is missing or '(rare)'.
     """
 
     columns: tuple[ColumnSchema, ...]
     combinations: tuple[tuple[Any, ...], ...] | None = None
+    beside: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -51,8 +55,13 @@ class Joint:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """All of them are gone."""
+        """All of them are gone, or, beside the joint column, not what rows come back with."""
         return self.needs
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Those that are not modelled by themselves."""
+        return self.needs[:1] if self.beside else self.needs
 
     @property
     def name(self) -> str:
@@ -67,10 +76,10 @@ class Joint:
             dtype="string",
             nullable=False,
             categories=None if self.combinations is None else tuple(map(joint_text, self.combinations)),
-            reason=f"combinations of {', '.join(self.needs)}",
+            reason=f"{COMBINED_BESIDE if self.beside else 'combinations'} of {', '.join(self.needs)}",
         )
         kept = [column if c.name == self.needs[0] else c for c in schema.columns]
-        return replace(schema, columns=tuple(c for c in kept if c.name not in self.needs))
+        return replace(schema, columns=tuple(c for c in kept if c.name not in self.gone))
 
     def forward(self, table: pa.Table) -> pa.Table:
         """Rows with the joint column."""
@@ -78,7 +87,7 @@ class Joint:
         texts = pa.array([joint_text(v) for v in found], pa.string())
         joint = pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), texts)
         at = table.column_names.index(self.needs[0])
-        return table.set_column(at, self.name, joint).drop_columns(list(self.needs[1:]))
+        return table.set_column(at, self.name, joint).drop_columns(list(self.gone[1:]))
 
     def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
         """Rows with the columns themselves."""
@@ -87,14 +96,18 @@ class Joint:
         valid = np.array([c is not None for c in combinations] + [False])
         codes = indices_of(joint, len(combinations))
         broken, known = np.flatnonzero(~valid[codes]), np.flatnonzero(valid[codes])
-        if len(broken):
+        if len(broken) and not self.beside:
             codes = codes.copy()
             codes[broken] = codes[rng.choice(known, len(broken))] if len(known) else len(combinations)
+        is_known = pa.array(valid[codes])
         nothing = [RARE_LABEL if is_string(c.arrow_type) else None for c in self.columns]  # no combination is shared
-        rest = table.select([n for n in table.column_names if n != self.name])
+        rest = table.select([n for n in table.column_names if n not in (self.name, *self.needs)])
         for i, column in enumerate(self.columns):
             values = [(nothing if c is None else c)[i] for c in [*combinations, None]]
-            rest = rest.append_column(column.name, _taken(values, codes, column))
+            made = _taken(values, codes, column)
+            if column.name not in self.gone:
+                made = _where(is_known, made, column_of(table, column.name))
+            rest = rest.append_column(column.name, made)
         return rest
 
     def _parsed(self, text: str | None) -> list[Any] | None:
@@ -185,6 +198,14 @@ def _taken(values: list[Any], codes: np.ndarray, column: ColumnSchema) -> pa.Arr
     return pa.DictionaryArray.from_arrays(pa.array(table, mask=table < 0), pa.array(texts, pa.string()))
 
 
+def _where(mask: pa.Array, array: pa.Array, other: pa.Array) -> pa.Array:
+    """The values of `array` where the mask (N,) says so, else those of `other`, in the type of the first."""
+    if not pa.types.is_dictionary(array.type):
+        return pc.if_else(mask, array, other.cast(array.type))
+    own = other.dictionary_decode() if pa.types.is_dictionary(other.type) else other
+    return pc.if_else(mask, array.dictionary_decode(), own.cast(pa.string())).dictionary_encode()
+
+
 @dataclass(frozen=True)
 class _OfColumns(Constraint):
     """A rule of several columns, all of which it restricts."""
@@ -217,9 +238,13 @@ class FixedCombinations(_OfColumns):
         columns: two or more columns of categories, or of numbers that have few values.
         combinations: the allowed ones (public), each a value for every column; None: those of the real table. Rows with
             a missing value are allowed in any case.
+        beside: learn all columns but the first by themselves, too, for rows whose combination is too rare to leave (as
+            numbers that follow from a place): such a row keeps values of its own of them, and has no value of the
+            first, or '(rare)'.
     """
 
     combinations: tuple[tuple[Any, ...], ...] | None = None
+    beside: bool = False
     kind: ClassVar[str] = "fixed_combinations"
 
     def __post_init__(self) -> None:
@@ -236,6 +261,11 @@ class FixedCombinations(_OfColumns):
                     f"{self.kind} of {self.columns}: column '{column.name}' is {column.kind}; declare it categorical"
                 )
             _check_plain(self, column)
+        if self.beside and not is_string(schema[self.columns[0]].arrow_type):
+            raise ConstraintError(
+                f"{self.kind} of {self.columns}: with `beside` the first column is text, whose rare values become "
+                f"'{RARE_LABEL}'; '{self.columns[0]}' is {schema[self.columns[0]].dtype}: leave `beside` out"
+            )
         given = self.combinations
         if given is not None and (not given or any(len(c) != len(self.columns) for c in given)):
             raise ConstraintError(f"{self.kind} of {self.columns}: each combination has a value for every column")
@@ -252,7 +282,7 @@ class FixedCombinations(_OfColumns):
         """One joint column in place of those of `schema`."""
         columns = tuple(schema[c] for c in self.columns)
         declared = self.combinations if not any(c.nullable for c in columns) else None
-        return (Joint(columns, declared),)
+        return (Joint(columns, declared, self.beside and declared is None),)
 
 
 @dataclass(frozen=True)

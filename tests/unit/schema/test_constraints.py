@@ -301,6 +301,23 @@ def test_what_is_no_combination_is_drawn_from_the_others():
     assert nothing.to_pylist() == [{"city": "(rare)", "n": 1, "country": "(rare)"}]
 
 
+def test_beside_a_joint_column_a_row_of_no_combination_keeps_its_own_values():
+    rule = FixedCombinations(("city", "country", "zip"), beside=True)
+    bound = rules([rule], PLACES[0], PLACES[2], column("zip", "int64"))
+    real = pa.table({"city": ["Ulm", "Nice", None], "country": ["DE", "FR", "FR"], "zip": [89073, 6000, None]})
+    modelled = bound.forward(real)
+    assert modelled.column_names == list(bound.forward_schema().names) == ["city|country|zip", "country", "zip"]
+    assert bound.inverse(modelled, RNG(0)).to_pylist() == real.to_pylist()
+    texts = pa.array(['["Ulm", "DE", 89073]', "(rare)", "(rare)"]).dictionary_encode()
+    drawn = pa.table({"city|country|zip": texts, "country": ["FR", "FR", None], "zip": [6000, 6100, 6200]})
+    assert bound.inverse(drawn, RNG(0)).to_pylist() == [
+        {"city": "Ulm", "country": "DE", "zip": 89073},
+        {"city": "(rare)", "country": "FR", "zip": 6100},
+        {"city": "(rare)", "country": None, "zip": 6200},
+    ]
+    assert constraint_from_dict(rule.to_dict()) == rule
+
+
 def test_declared_combinations_are_checked():
     rule = FixedCombinations(("city", "country"), (("Ulm", "DE"), ("Nice", "FR")))
     assert rule.holds(places()).tolist() == [True, False, True, True, True]
@@ -472,6 +489,7 @@ def test_bad_json_says_what_is_valid(content, message):
         (FixedIncrements("s", 1), "number"),
         (FixedCombinations(("when", "s")), "declare it categorical"),
         (FixedCombinations(("s",)), "2 or more"),
+        (FixedCombinations(("i", "s"), beside=True), "the first column is text"),
         (FixedCombinations(("s", "t"), (("x",),)), "every column"),
         (OneHotGroup(("s", "t")), "booleans"),
         (Positive("when"), "must be a number"),

@@ -90,7 +90,7 @@ def test_exceptions_are_counted_and_never_switched_on() -> None:
     data.loc[[4, 700], "high"] = 0.0
     data.loc[9, "region"] = "region 0" if data.region[9] != "region 0" else "region 1"
     found = rules(data)
-    order, areas = Inequality("low", "high"), FixedCombinations(("area", "region", "code"))
+    order, areas = Inequality("low", "high"), FixedCombinations(("area", "region", "code"), beside=True)
     assert found[str(order)].exceptions == 2 and found[str(areas)].exceptions == 1
     kept = find(as_table(data)).with_rules().constraints
     assert order not in kept and areas not in kept and Inequality("begin", "end") in kept
@@ -326,3 +326,35 @@ def test_what_follows_from_a_column_that_single_persons_own_is_no_joint_column()
     alone = rs.SequentialTrees(seed=0, entity="customer_id", verbose=False, rules="none")
     alone.set_params(schema=rs.TableSchema(constraints=(FixedCombinations(("firm", "country")),)))
     assert set(alone.fit(data).sample(100, seed=1).country) == {"(rare)"}, "said, and not missing"
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_numbers_of_rare_texts_are_not_lost(seed: int) -> None:
+    """Towns of too few rows took their inhabitants with them: such rows had those of any town."""
+    rng = np.random.default_rng(seed)
+    town = np.concatenate([np.repeat(np.arange(90), 15), np.repeat(np.arange(90, 110), 3)])
+    data = pd.DataFrame({"town": [f"town {t}" for t in town], "inhabitants": 5_000 + 37 * town.astype(int)})
+    data.loc[town >= 90, "inhabitants"] += 90_000
+    data["paid"] = (data.inhabitants / 1_000 + rng.normal(0, 1, len(town))).round(2)
+    model = value_of(lambda: rs.SequentialTrees(seed=0, verbose=False).fit(data))
+    assert [c.beside for c in model.schema_.constraints] == [True]
+    made = model.sample(4_000, seed=1)
+    is_rare = made.town == "(rare)"
+    assert 0.02 < is_rare.mean() < 0.07 and (made.inhabitants[is_rare] > 50_000).mean() > 0.9
+    assert set(map(tuple, made[~is_rare][["town", "inhabitants"]].values)) <= set(map(tuple, data.iloc[:, :2].values))
+    assert made[["inhabitants", "paid"]].corr().iloc[0, 1] > 0.98
+    again = model.sample(300, conditions={"inhabitants": 5_370}, seed=2)
+    assert set(again.town) <= {"town 10", "(rare)"} and (again.inhabitants == 5_370).all()
+
+
+def test_what_is_missing_here_and_there_does_not_follow() -> None:
+    """A status of some years, null in others, split each country's rows into combinations of too few."""
+    rng = np.random.default_rng(0)
+    country = np.repeat(np.arange(100), 12)
+    data = pd.DataFrame({"code": [f"C{c:03d}" for c in country], "region": [f"region {c // 20}" for c in country]})
+    data["status"] = np.where(rng.random(len(country)) < 0.3, country % 3 * 5.0, np.nan)
+    data["spent"] = (rng.gamma(2, 1, len(country)) + country % 3).round(3)
+    model = value_of(lambda: rs.SequentialTrees(seed=0, verbose=False).fit(data))
+    assert [c.columns for c in model.schema_.constraints] == [("code", "region")]
+    made = model.sample(1_000, seed=1)
+    assert 0.2 < made.status.notna().mean() < 0.4 and set(made.status.dropna()) == {0.0, 5.0, 10.0}
