@@ -61,6 +61,7 @@ NAMES = """(() => {
     return sum / n;
 })()"""  # the mean red of the names beside the first map: bright on a dark page, dark on paper
 LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"  # milliseconds
+LONG = "a name of a column that no page is wide enough for, " * 5
 PATIENCE = 30_000  # milliseconds; a browser that does not answer fails the test rather than hang it
 
 
@@ -89,7 +90,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         x = rng.normal(size=400)
         when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 999, 400), unit="h")
         return pd.DataFrame(
-            {"x": x, "y": x + rng.normal(size=400), "<b>c</b>": np.where(x > 0, "a", "b"), "when": when}
+            {"x": x, LONG: x + rng.normal(size=400), "<b>c</b>": np.where(x > 0, "a", "b"), "when": when}
         )
 
     def wide() -> pd.DataFrame:
