@@ -139,7 +139,8 @@ class TreeSequenceSampler:
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta, arrays = {}, {}
+        meta: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, part in (("first", self.first), ("later", self.later)):
             meta[name], own = part.to_state()
             arrays |= {f"{name}/{k}": a for k, a in own.items()}
