@@ -389,7 +389,7 @@ def _table_from(content: Any) -> TableKeys:
     if not isinstance(entry, Mapping) or (unknown := set(entry) - {f.name for f in fields(TableKeys)}):
         found = f"has no entry '{min(map(str, unknown))}'" if isinstance(entry, Mapping) else f"is no {content!r}"
         raise SchemaError(f"a table of a database {found}; it has: name, primary_key, order, reference")
-    key = entry.get("primary_key", ())
+    key: Any = entry.get("primary_key", ())
     is_text = isinstance(entry.get("name"), str) and isinstance(entry.get("order"), (str, type(None)))
     is_key = isinstance(key, (str, list, tuple)) and all(isinstance(k, str) for k in key)
     if not (is_text and is_key and isinstance(entry.get("reference", False), bool)):
@@ -397,4 +397,4 @@ def _table_from(content: Any) -> TableKeys:
             f"a table of a database has a name (text), primary_key (list of names), order (a name or null) and "
             f"reference (true or false); found {dict(entry)!r}"
         )
-    return TableKeys(entry["name"], key, entry.get("order"), bool(entry.get("reference")))
+    return TableKeys(entry["name"], (key,) if isinstance(key, str) else tuple(key), entry.get("order"), bool(entry.get("reference")))
