@@ -397,4 +397,4 @@ def _table_from(content: Any) -> TableKeys:
             f"a table of a database has a name (text), primary_key (list of names), order (a name or null) and "
             f"reference (true or false); found {dict(entry)!r}"
         )
-    return TableKeys(entry["name"], (key,) if isinstance(key, str) else tuple(key), entry.get("order"), bool(entry.get("reference")))
+    return TableKeys(entry["name"], key, entry.get("order"), bool(entry.get("reference")))
